@@ -1,0 +1,55 @@
+"""The precision in which geometry is computed: at least float32, autocast off, contiguous results."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["full_precision"]
+
+_HALF = (torch.float16, torch.bfloat16)
+
+
+def _restore(result: Any, half: torch.dtype | None) -> Any:
+    if isinstance(result, tuple):
+        return tuple(_restore(part, half) for part in result)
+    if not isinstance(result, Tensor):
+        return result
+    return (result if half is None else result.to(half)).contiguous()
+
+
+def full_precision(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Run ``function`` with autocast off and half-precision tensors in float32.
+
+    A half-precision result comes back in the dtype that came in; every tensor result is contiguous.
+
+    Example:
+        >>> @full_precision
+        ... def gram(x):
+        ...     assert x.dtype == torch.float32
+        ...     return x.mT @ x
+        >>> gram(torch.eye(2, dtype=torch.bfloat16)).dtype
+        torch.bfloat16
+    """
+
+    @wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        tensors = [a for a in (*args, *kwargs.values()) if isinstance(a, Tensor) and a.is_floating_point()]
+        all_half = bool(tensors) and all(t.dtype in _HALF for t in tensors)
+        if any(t.dtype in _HALF for t in tensors):
+            args = tuple(_raise_half(a) for a in args)
+            kwargs = {key: _raise_half(a) for key, a in kwargs.items()}
+        half = tensors[0].dtype if all_half else None
+        device = tensors[0].device.type if tensors else "cpu"
+        if not torch.is_autocast_enabled(device):
+            return _restore(function(*args, **kwargs), half)
+        with torch.autocast(device, enabled=False):
+            return _restore(function(*args, **kwargs), half)
+
+    return wrapper
+
+
+def _raise_half(value: Any) -> Any:
+    return value.float() if isinstance(value, Tensor) and value.dtype in _HALF else value
