@@ -1,0 +1,20 @@
+"""Importing geowarp is quiet and light."""
+
+import subprocess
+import sys
+
+
+def run(code: str) -> str:
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], check=True, capture_output=True, text=True
+    ).stdout
+
+
+def test_import_is_quiet_and_lazy() -> None:
+    heavy = "{'scipy.optimize', 'matplotlib', 'sklearn'}"
+    assert run(f"import geowarp, sys; print(sorted({heavy} & set(sys.modules)))").strip() == "[]"
+
+
+def test_geoopt_optimisers_load_on_use() -> None:
+    code = "import geowarp, geoopt; print(geoopt.optim.RiemannianAdam.__name__)"
+    assert run(code).strip() == "RiemannianAdam"
