@@ -37,4 +37,5 @@ def _import_geoopt() -> ModuleType:
         sys.meta_path.remove(finder)
 
 
-geoopt = _import_geoopt()
+_import_geoopt()
+import geoopt as geoopt  # noqa: E402

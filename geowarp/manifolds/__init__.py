@@ -1,6 +1,21 @@
 """Manifolds: points, tangent vectors, metrics, retractions, exponentials, logarithms and distances."""
 
 from .base import Manifold
+from .retractions import QR, Cayley, Exponential, Polar, Retraction
 from .sphere import Sphere
+from .stiefel import AlphaMetric, CanonicalMetric, EuclideanMetric, Stiefel, StiefelMetric
 
-__all__ = ["Manifold", "Sphere"]
+__all__ = [
+    "QR",
+    "AlphaMetric",
+    "CanonicalMetric",
+    "Cayley",
+    "EuclideanMetric",
+    "Exponential",
+    "Manifold",
+    "Polar",
+    "Retraction",
+    "Sphere",
+    "Stiefel",
+    "StiefelMetric",
+]

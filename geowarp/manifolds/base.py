@@ -76,7 +76,7 @@ class Manifold(geoopt.Manifold):  # type: ignore[misc]
     # --- derived ---
 
     def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and self.constants() == other.constants()  # type: ignore[attr-defined]
+        return type(self) is type(other) and self.constants() == other.constants()
 
     def __hash__(self) -> int:
         return hash((type(self), self.constants()))

@@ -63,7 +63,7 @@ class Sphere(Manifold):
 
     def egrad2rgrad(self, x: Tensor, u: Tensor) -> Tensor:
         """Return the projected gradient."""
-        return self.proju(x, u)  # type: ignore[no-any-return]
+        return self.proju(x, u)
 
     def inner(self, x: Tensor, u: Tensor, v: Tensor | None = None, *, keepdim: bool = False) -> Tensor:
         """Return ``uᵀv``."""
@@ -78,7 +78,7 @@ class Sphere(Manifold):
 
     def retr(self, x: Tensor, u: Tensor) -> Tensor:
         """Return the exponential map."""
-        return self.expmap(x, u)  # type: ignore[no-any-return]
+        return self.expmap(x, u)
 
     def logmap(self, x: Tensor, y: Tensor) -> Tensor:
         """Return ``θ (y − x cosθ) / sinθ``."""

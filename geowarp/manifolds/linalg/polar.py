@@ -31,14 +31,15 @@ class _PolarFactor(torch.autograd.Function):
         return newton_schulz(u @ vh)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         u, s, vh = ctx.saved_tensors
         tiny = torch.finfo(s.dtype).tiny
         inner = u.mT @ grad @ vh.mT
         rotation = (inner - inner.mT) / (s[..., :, None] + s[..., None, :]).clamp_min(tiny)
         normal = (grad @ vh.mT - u @ inner) / s[..., None, :].clamp_min(tiny)
-        return (u @ rotation + normal) @ vh
+        result: Tensor = (u @ rotation + normal) @ vh
+        return result
 
 
 def polar_factor(matrix: Tensor) -> Tensor:
@@ -58,5 +59,5 @@ def polar_factor(matrix: Tensor) -> Tensor:
         tensor([[1.],
                 [0.]])
     """
-    factor: Tensor = _PolarFactor.apply(matrix)
+    factor: Tensor = _PolarFactor.apply(matrix)  # type: ignore[no-untyped-call]
     return factor

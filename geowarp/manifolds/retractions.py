@@ -1,0 +1,106 @@
+"""Retractions of matrices with orthonormal columns, as values.
+
+Each takes a manifold, points ``(..., n, k)`` and tangent vectors there, and returns points. A user's own
+retraction is a frozen dataclass with the same call.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from .base import Manifold
+from .linalg import newton_schulz, polar_factor
+from .linalg.cholesky_qr import cholesky_qr
+
+__all__ = ["QR", "Cayley", "Exponential", "Polar", "Retraction"]
+
+
+@runtime_checkable
+class Retraction(Protocol):
+    """Moves a point along a tangent vector: ``R_x(0) = x`` and ``DR_x(0)[u] = u``."""
+
+    def __call__(self, manifold: Manifold, x: Tensor, u: Tensor) -> Tensor:
+        """Return the point that ``u`` leads to from ``x``."""
+        ...
+
+
+@dataclass(frozen=True)
+class QR:
+    """Orthonormal factor of ``x + u`` with a positive diagonal of R; first order.
+
+    References:
+        Absil, Mahony, Sepulchre, Optimization Algorithms on Matrix Manifolds (2008), equation 4.8.
+
+    Example:
+        >>> from geowarp.manifolds import Stiefel
+        >>> stiefel = Stiefel(retraction=QR())
+        >>> x = stiefel.origin(3, 1)
+        >>> stiefel.retr(x, torch.tensor([[0.0], [1.0], [0.0]])).squeeze()
+        tensor([0.7071, 0.7071, 0.0000])
+    """
+
+    def __call__(self, manifold: Manifold, x: Tensor, u: Tensor) -> Tensor:
+        """Return the orthonormal factor of ``x + u``."""
+        return cholesky_qr(x + u)
+
+
+@dataclass(frozen=True)
+class Polar:
+    """Nearest matrix with orthonormal columns to ``x + u``; second order for the Euclidean metric.
+
+    References:
+        Absil, Mahony, Sepulchre, Optimization Algorithms on Matrix Manifolds (2008), equation 4.7.
+
+    Example:
+        >>> from geowarp.manifolds import Stiefel
+        >>> Stiefel(retraction=Polar())
+        Stiefel(EuclideanMetric(), Polar())
+    """
+
+    def __call__(self, manifold: Manifold, x: Tensor, u: Tensor) -> Tensor:
+        """Return the polar factor of ``x + u``."""
+        return polar_factor(x + u)
+
+
+@dataclass(frozen=True)
+class Cayley:
+    """``(I − W/2)⁻¹ (I + W/2) x`` with ``W = P u xᵀ − x uᵀ P``, ``P = I − x xᵀ/2``, by a 2k x 2k solve.
+
+    Second order for the canonical metric.
+
+    References:
+        Wen, Yin, A feasible method for optimization with orthogonality constraints, Math. Program. 142
+        (2013), lemma 4.
+
+    Example:
+        >>> from geowarp.manifolds import Stiefel
+        >>> Stiefel(retraction=Cayley())
+        Stiefel(EuclideanMetric(), Cayley())
+    """
+
+    def __call__(self, manifold: Manifold, x: Tensor, u: Tensor) -> Tensor:
+        """Return the Cayley transform of the generator of ``u``, applied to ``x``."""
+        x, u = torch.broadcast_tensors(x, u)
+        lifted = u - 0.5 * x @ (x.mT @ u)
+        left = torch.cat([lifted, x], dim=-1)
+        right = torch.cat([x, -lifted], dim=-1)
+        core = torch.eye(left.shape[-1], dtype=x.dtype, device=x.device) - 0.5 * right.mT @ left
+        return newton_schulz(x + left @ torch.linalg.solve(core, right.mT @ x))
+
+
+@dataclass(frozen=True)
+class Exponential:
+    """The exponential map of the manifold's own metric: exact geodesics.
+
+    Example:
+        >>> from geowarp.manifolds import Stiefel
+        >>> Stiefel(retraction=Exponential())
+        Stiefel(EuclideanMetric(), Exponential())
+    """
+
+    def __call__(self, manifold: Manifold, x: Tensor, u: Tensor) -> Tensor:
+        """Return the end of the geodesic."""
+        y: Tensor = manifold.expmap(x, u)
+        return y
