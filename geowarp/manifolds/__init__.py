@@ -1,6 +1,7 @@
 """Manifolds: points, tangent vectors, metrics, retractions, exponentials, logarithms and distances."""
 
 from .base import Manifold
+from .grassmann import Grassmann
 from .retractions import QR, Cayley, Exponential, Polar, Retraction
 from .sphere import Sphere
 from .stiefel import AlphaMetric, CanonicalMetric, EuclideanMetric, Stiefel, StiefelMetric
@@ -12,6 +13,7 @@ __all__ = [
     "Cayley",
     "EuclideanMetric",
     "Exponential",
+    "Grassmann",
     "Manifold",
     "Polar",
     "Retraction",

@@ -1,0 +1,127 @@
+"""The Grassmann manifold of subspaces, whose points are orthonormal bases."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .linalg import newton_schulz, polar_factor, safe_sqrt, sym
+from .linalg.eigenfunction import symmetric_function
+from .linalg.trigonometric import arccos_ratio, cos_sqrt, sinc_sqrt, versine_sqrt
+from .retractions import QR, Retraction
+from .stiefel import Stiefel
+
+__all__ = ["Grassmann"]
+
+
+def _aligned(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Return ``xᵀŷ`` (symmetric) and ``ŷ − x xᵀŷ`` for the basis ŷ of span(y) nearest to x."""
+    y = y @ polar_factor(y.mT @ x)
+    cosine = x.mT @ y
+    normal = y - x @ cosine
+    return sym(cosine), normal - x @ (x.mT @ normal)
+
+
+def _log(x: Tensor, y: Tensor) -> Tensor:
+    cosine, normal = _aligned(x, y)
+    return normal @ symmetric_function(cosine, arccos_ratio)
+
+
+class _Distance(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, y: Tensor) -> Tensor:
+        ctx.save_for_backward(x, y)
+        u, cosine, _ = torch.linalg.svd(y.mT @ x)
+        turned = y @ u
+        normal = turned - x @ (x.mT @ turned)
+        normal = normal - x @ (x.mT @ normal)
+        distance: Tensor = torch.atan2(normal.norm(dim=-2), cosine).norm(dim=-1)
+        return distance
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+        x, y = ctx.saved_tensors
+        at_x, at_y = _log(x, y), _log(y, x)
+        size = safe_sqrt(at_x.square().sum((-2, -1), keepdim=True))
+        scale = torch.where(size > 0, -grad[..., None, None] / torch.where(size > 0, size, 1), 0)
+        return scale * at_x, scale * at_y
+
+
+class Grassmann(Stiefel):
+    """k-dimensional subspaces of R^n, points ``(..., n, k)`` with orthonormal columns that span them.
+
+    Every function of points is invariant under ``x → x Q`` with orthogonal Q. Tangent vectors are horizontal,
+    ``xᵀu = 0``, with the metric ``tr uᵀv``. Everything is in k x k Gram form. Where a principal angle is π/2
+    the logarithm is not unique, and one of its values is returned.
+
+    Args:
+        retraction: ``QR()``, ``Polar()``, ``Cayley()`` or ``Exponential()``.
+
+    References:
+        Edelman, Arias, Smith, The geometry of algorithms with orthogonality constraints, SIAM J. Matrix
+        Anal. Appl. 20 (1998), section 2.5; Bendokat, Zimmermann, Absil, A Grassmann manifold handbook,
+        Adv. Comput. Math. 50 (2024).
+
+    Example:
+        >>> a, b = torch.tensor([[1.0], [0.0]]), torch.tensor([[0.0], [-1.0]])
+        >>> Grassmann().dist(a, b)
+        tensor(1.5708)
+    """
+
+    name = "Grassmann"
+    reversible = True
+
+    def __init__(self, retraction: Retraction | None = None) -> None:
+        super().__init__(retraction=QR() if retraction is None else retraction)
+
+    def constants(self) -> tuple[Any, ...]:
+        """Return the retraction."""
+        return (self.retraction,)
+
+    def dim(self, shape: tuple[int, ...]) -> int:
+        """Return ``k(n − k)``."""
+        n, k = shape[-2:]
+        return k * (n - k)
+
+    def tangent_residual(self, x: Tensor, u: Tensor) -> Tensor:
+        """Return ``‖xᵀu‖`` (Frobenius)."""
+        residual: Tensor = torch.linalg.matrix_norm(x.mT @ u)
+        return residual
+
+    def proju(self, x: Tensor, u: Tensor) -> Tensor:
+        """Return the horizontal projection ``u − x xᵀu``."""
+        return u - x @ (x.mT @ u)
+
+    def egrad2rgrad(self, x: Tensor, u: Tensor) -> Tensor:
+        """Return the projected gradient."""
+        return self.proju(x, u)
+
+    def expmap(self, x: Tensor, u: Tensor) -> Tensor:
+        """Return ``x cos√G + u sinc√G`` with ``G = uᵀu``."""
+        gram = u.mT @ u
+        return newton_schulz(x @ symmetric_function(gram, cos_sqrt) + u @ symmetric_function(gram, sinc_sqrt))
+
+    def logmap(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return the horizontal vector at ``x`` whose geodesic reaches span(y), for any basis ``y``."""
+        return _log(x, y)
+
+    def transp(self, x: Tensor, y: Tensor, v: Tensor) -> Tensor:
+        """Return the parallel transport of ``v`` along the geodesic from span(x) to span(y).
+
+        With ``u = log_x y`` and ``G = uᵀu``: ``v − (x sinc√G + u (1 − cos√G) / G) uᵀv``, in the basis
+        y.
+        """
+        u = _log(x, y)
+        gram = u.mT @ u
+        part = x @ symmetric_function(gram, sinc_sqrt) + u @ symmetric_function(gram, versine_sqrt)
+        return (v - part @ (u.mT @ v)) @ polar_factor(x.mT @ y)
+
+    def dist(self, x: Tensor, y: Tensor, *, keepdim: bool = False) -> Tensor:
+        """Return ``√Σθ²`` of the principal angles θ (radians), by ``atan2`` of their sines and cosines."""
+        x, y = torch.broadcast_tensors(x, y)
+        distance: Tensor = _Distance.apply(x, y)  # type: ignore[no-untyped-call]
+        return distance[..., None, None] if keepdim else distance
+
+    def cdist(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return all distances ``(..., N, M)`` between ``(..., N, n, k)`` and ``(..., M, n, k)``."""
+        return self.dist(x[..., :, None, :, :], y[..., None, :, :, :])
