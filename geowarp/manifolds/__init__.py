@@ -1,6 +1,7 @@
 """Manifolds: points, tangent vectors, metrics, retractions, exponentials, logarithms and distances."""
 
 from .base import Manifold
+from .euclidean import Euclidean
 from .grassmann import Grassmann
 from .retractions import QR, Cayley, Exponential, Polar, Retraction
 from .sphere import Sphere
@@ -11,6 +12,7 @@ __all__ = [
     "AlphaMetric",
     "CanonicalMetric",
     "Cayley",
+    "Euclidean",
     "EuclideanMetric",
     "Exponential",
     "Grassmann",
