@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from .base import Manifold
-from .linalg import newton_schulz, polar_factor
+from .linalg import newton_schulz
 from .linalg.cholesky_qr import cholesky_qr
+from .linalg.eigenfunction import inverse_sqrt, symmetric_function
 
 __all__ = ["QR", "Cayley", "Exponential", "Polar", "Retraction"]
 
@@ -60,8 +61,9 @@ class Polar:
     """
 
     def __call__(self, manifold: Manifold, x: Tensor, u: Tensor) -> Tensor:
-        """Return the polar factor of ``x + u``."""
-        return polar_factor(x + u)
+        """Return the polar factor of ``x + u``, through its k x k Gram matrix."""
+        y = x + u
+        return newton_schulz(y @ symmetric_function(y.mT @ y, inverse_sqrt))
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-__all__ = ["SpectralFunction", "symmetric_function"]
+__all__ = ["SpectralFunction", "inverse_sqrt", "symmetric_function"]
 
 
 class SpectralFunction(Protocol):
@@ -60,3 +60,15 @@ def symmetric_function(matrix: Tensor, function: SpectralFunction) -> Tensor:
     """
     value: Tensor = _SymmetricFunction.apply(matrix, function)  # type: ignore[no-untyped-call]
     return value
+
+
+class _InverseSqrt:
+    def __call__(self, eigenvalue: Tensor) -> Tensor:
+        return eigenvalue.rsqrt()
+
+    def divided_difference(self, a: Tensor, b: Tensor) -> Tensor:
+        p, q = a.sqrt(), b.sqrt()
+        return -1 / (p * q * (p + q))
+
+
+inverse_sqrt = _InverseSqrt()
