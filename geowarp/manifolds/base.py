@@ -9,6 +9,7 @@ from torch import Tensor
 from .._geoopt import geoopt
 from ..errors import NotOnManifoldError
 from .linalg import full_precision, safe_sqrt
+from .sampling import gaussian, shape_of
 
 __all__ = ["Manifold"]
 
@@ -59,6 +60,11 @@ class Manifold(geoopt.Manifold):  # type: ignore[misc]
         """Return what, beside the type, makes two manifolds equal."""
         return ()
 
+    def origin_point(self, shape: tuple[int, ...]) -> Tensor:
+        """Return the point that ``origin`` gives for a shape: by default the projection of zero."""
+        point: Tensor = self.projx(torch.zeros(shape))
+        return point
+
     def norm(self, x: Tensor, u: Tensor, *, keepdim: bool = False) -> Tensor:
         """Return ``√⟨u, u⟩_x``; its gradient at ``u = 0`` is 0."""
         return safe_sqrt(self.inner(x, u, u, keepdim=keepdim))
@@ -73,7 +79,32 @@ class Manifold(geoopt.Manifold):  # type: ignore[misc]
         y = self.expmap(x, u)
         return y, self.transp(x, y, v)
 
+    def random(
+        self,
+        *size: int | tuple[int, ...],
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Return the projection of standard normal entries, which is uniform on a sphere or on Stiefel."""
+        self._assert_check_shape(shape_of(size), "random")
+        point = self.projx(gaussian(size, dtype, device, generator))
+        return geoopt.ManifoldTensor(point, manifold=self)  # type: ignore[no-any-return]
+
     # --- derived ---
+
+    def origin(
+        self,
+        *size: int | tuple[int, ...],
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+        seed: int | None = 42,
+    ) -> Tensor:
+        """Return the distinguished point of the manifold; ``seed`` is geoopt's, and without effect."""
+        self._assert_check_shape(shape_of(size), "origin")
+        dtype = torch.get_default_dtype() if dtype is None else dtype
+        point = self.origin_point(shape_of(size)).to(device=device, dtype=dtype).contiguous()
+        return geoopt.ManifoldTensor(point, manifold=self)  # type: ignore[no-any-return]
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and self.constants() == other.constants()

@@ -3,10 +3,8 @@
 import torch
 from torch import Tensor
 
-from .._geoopt import geoopt
 from .base import Manifold
 from .linalg import safe_sqrt
-from .sampling import gaussian, shape_of
 
 __all__ = ["Euclidean"]
 
@@ -95,28 +93,6 @@ class Euclidean(Manifold):
     def transp(self, x: Tensor, y: Tensor, v: Tensor) -> Tensor:
         """Return ``v``."""
         return v.expand(torch.broadcast_shapes(x.shape, y.shape, v.shape))
-
-    def random(
-        self,
-        *size: int | tuple[int, ...],
-        dtype: torch.dtype | None = None,
-        device: torch.device | str | None = None,
-        generator: torch.Generator | None = None,
-    ) -> Tensor:
-        """Return points with independent standard normal entries."""
-        point = gaussian(size, dtype, device, generator)
-        return geoopt.ManifoldTensor(point, manifold=self)  # type: ignore[no-any-return]
-
-    def origin(
-        self,
-        *size: int | tuple[int, ...],
-        dtype: torch.dtype | None = None,
-        device: torch.device | str | None = None,
-        seed: int | None = 42,
-    ) -> Tensor:
-        """Return zeros."""
-        point = torch.zeros(shape_of(size), dtype=dtype, device=device)
-        return geoopt.ManifoldTensor(point, manifold=self)  # type: ignore[no-any-return]
 
     def _sum(self, x: Tensor, *, keepdim: bool) -> Tensor:
         dims = tuple(range(-self.ndim, 0))

@@ -3,10 +3,8 @@
 import torch
 from torch import Tensor
 
-from .._geoopt import geoopt
 from .base import Manifold
 from .linalg import safe_sqrt, sinc
-from .sampling import gaussian, shape_of
 
 __all__ = ["Sphere"]
 
@@ -101,25 +99,3 @@ class Sphere(Manifold):
         half = (x + y).square().sum(-1, keepdim=True) / 2
         scale = (y * v).sum(-1, keepdim=True) / torch.where(half > 0, half, 1)
         return v - (x + y) * scale
-
-    def random(
-        self,
-        *size: int | tuple[int, ...],
-        dtype: torch.dtype | None = None,
-        device: torch.device | str | None = None,
-        generator: torch.Generator | None = None,
-    ) -> Tensor:
-        """Return uniformly distributed points."""
-        point = self.projx(gaussian(size, dtype, device, generator))
-        return geoopt.ManifoldTensor(point, manifold=self)  # type: ignore[no-any-return]
-
-    def origin(
-        self,
-        *size: int | tuple[int, ...],
-        dtype: torch.dtype | None = None,
-        device: torch.device | str | None = None,
-        seed: int | None = 42,
-    ) -> Tensor:
-        """Return the first unit vector."""
-        point = self.projx(torch.zeros(shape_of(size), dtype=dtype, device=device))
-        return geoopt.ManifoldTensor(point, manifold=self)  # type: ignore[no-any-return]

@@ -6,11 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._geoopt import geoopt
 from .base import Manifold
 from .linalg import newton_schulz, polar_factor, skew, sym
 from .retractions import QR, Retraction
-from .sampling import gaussian, shape_of
 
 __all__ = ["AlphaMetric", "CanonicalMetric", "EuclideanMetric", "Stiefel", "StiefelMetric"]
 
@@ -151,30 +149,9 @@ class Stiefel(Manifold):
         """Return the projection of ``v`` to the tangent space at ``y``."""
         return self.proju(y, v)
 
-    def random(
-        self,
-        *size: int | tuple[int, ...],
-        dtype: torch.dtype | None = None,
-        device: torch.device | str | None = None,
-        generator: torch.Generator | None = None,
-    ) -> Tensor:
-        """Return points that are uniform (Haar) distributed."""
-        self._assert_check_shape(shape_of(size), "random")
-        point = polar_factor(gaussian(size, dtype, device, generator)).contiguous()
-        return geoopt.ManifoldTensor(point, manifold=self)  # type: ignore[no-any-return]
-
-    def origin(
-        self,
-        *size: int | tuple[int, ...],
-        dtype: torch.dtype | None = None,
-        device: torch.device | str | None = None,
-        seed: int | None = 42,
-    ) -> Tensor:
+    def origin_point(self, shape: tuple[int, ...]) -> Tensor:
         """Return the first k columns of the identity."""
-        shape = shape_of(size)
-        self._assert_check_shape(shape, "origin")
-        eye = torch.eye(*shape[-2:], dtype=dtype, device=device).expand(shape).contiguous()
-        return geoopt.ManifoldTensor(eye, manifold=self)  # type: ignore[no-any-return]
+        return torch.eye(*shape[-2:]).expand(shape)
 
     def _check_shape(self, shape: tuple[int, ...], name: str) -> tuple[bool, str | None]:
         ok, reason = super()._check_shape(shape, name)
