@@ -5,5 +5,25 @@ __version__ = "0.1.0"
 from . import _geoopt as _geoopt  # silences exactly geoopt's import-time deprecation warnings
 from . import manifolds
 from .errors import GeowarpError, NotOnManifoldError, NumericalWarning, PerformanceWarning
+from .manifolds.parameter import (
+    ManifoldParameter,
+    constrain,
+    manifold_of,
+    named_manifolds,
+    project_state_dict,
+    unconstrain,
+)
 
-__all__ = ["GeowarpError", "NotOnManifoldError", "NumericalWarning", "PerformanceWarning", "manifolds"]
+__all__ = [
+    "GeowarpError",
+    "ManifoldParameter",
+    "NotOnManifoldError",
+    "NumericalWarning",
+    "PerformanceWarning",
+    "constrain",
+    "manifold_of",
+    "manifolds",
+    "named_manifolds",
+    "project_state_dict",
+    "unconstrain",
+]
