@@ -7,7 +7,7 @@ from pymanopt.manifolds import Grassmann as PymanoptGrassmann
 from scipy.linalg import subspace_angles
 from torch import Tensor
 
-from geowarp.manifolds import Cayley, Exponential, Grassmann, Polar
+from geowarp.manifolds import QR, Cayley, Exponential, Grassmann, Polar, Stiefel
 
 BATCHES: list[tuple[int, ...]] = [(), (3,), (0,), (2, 3)]
 
@@ -125,3 +125,11 @@ def test_large_and_thin_and_cdist_and_compile() -> None:
     torch.testing.assert_close(compiled(a[:3], b), grassmann.dist(a[:3], b))
     assert Grassmann() == Grassmann()
     assert Grassmann().egrad2rgrad(x, u).shape == x.shape
+
+
+def test_grassmann_is_no_stiefel_and_steps_with_one_pass() -> None:
+    assert not isinstance(Grassmann(), Stiefel)
+    assert Grassmann().for_small_steps() == Grassmann(QR(passes=1))
+    x, u = point_and_tangent(3, 7, 2)
+    torch.testing.assert_close(Grassmann().for_small_steps().retr(x, u), Grassmann().retr(x, u))
+    torch.testing.assert_close(Grassmann().inner(x, u, keepdim=True), torch.ones_like(x[:, :1, :1]))

@@ -21,7 +21,7 @@ from geowarp.manifolds import (
 )
 
 METRICS: list[StiefelMetric] = [EuclideanMetric(), CanonicalMetric(), AlphaMetric(0.4)]
-RETRACTIONS: list[Retraction] = [QR(), Polar(), Cayley(), Exponential()]
+RETRACTIONS: list[Retraction] = [QR(), QR(passes=1), Polar(), Cayley(), Exponential()]
 BATCHES: list[tuple[int, ...]] = [(), (3,), (0,), (2, 3)]
 
 
@@ -62,6 +62,8 @@ def test_retraction_stays_on_the_manifold(
 ) -> None:
     stiefel = Stiefel(retraction=retraction)
     x, u = point_and_tangent(stiefel, *batch, *size, dtype=dtype)
+    if retraction == QR(passes=1):
+        u = u / torch.linalg.matrix_norm(u, keepdim=True)
     before = x.clone(), u.clone()
     y = stiefel.retr(x, u)
     assert y.dtype == dtype
@@ -81,6 +83,43 @@ def test_gradient_of_retraction(retraction: Retraction, start: float) -> None:
     x, u = point_and_tangent(stiefel, 5, 2)
     step = (start * u).requires_grad_()
     assert torch.autograd.gradcheck(lambda w: stiefel.retr(x, stiefel.proju(x, w)), (step,))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("size", [(5, 6, 2), (3, 64, 8), (2, 40, 32), (1, 7, 7), (2, 2, 90, 12)])
+def test_qr_for_small_steps_is_householder_qr_to_a_few_eps(size: tuple[int, ...], dtype: torch.dtype) -> None:
+    stiefel = Stiefel().for_small_steps()
+    x, u = point_and_tangent(stiefel, *size)
+    u = u / torch.linalg.matrix_norm(u, keepdim=True)
+    q, r = torch.linalg.qr(x + u)
+    peer = q * r.diagonal(dim1=-2, dim2=-1).sign()[..., None, :]
+    error = stiefel.retr(x.to(dtype), u.to(dtype)).double() - peer
+    assert torch.linalg.matrix_norm(error).max() < 3 * size[-1] * torch.finfo(dtype).eps
+
+
+def test_for_small_steps_is_the_same_manifold_and_is_kept() -> None:
+    stiefel = Stiefel(CanonicalMetric())
+    assert stiefel.for_small_steps() is stiefel.for_small_steps()
+    assert stiefel.for_small_steps() == Stiefel(CanonicalMetric(), QR(passes=1))
+    assert stiefel.for_small_steps().for_small_steps() == stiefel.for_small_steps()
+    assert stiefel == Stiefel(CanonicalMetric())
+    assert Stiefel(retraction=Polar()).for_small_steps() == Stiefel(retraction=Polar())
+    assert not list(stiefel.children())
+    assert repr(QR()) == "QR()"
+    assert repr(QR(passes=1)) == "QR(passes=1)"
+    with pytest.raises(ValueError, match="passes = 0"):
+        QR(passes=0)
+
+
+@pytest.mark.parametrize("metric", METRICS, ids=repr)
+def test_points_and_vectors_broadcast(metric: StiefelMetric) -> None:
+    stiefel = Stiefel(metric)
+    x, u = stiefel.random(3, 1, 6, 2).clone(), torch.randn(4, 6, 2)
+    for operation in (stiefel.proju, stiefel.egrad2rgrad, stiefel.inner):
+        single = torch.stack([torch.stack([operation(a[0], b) for b in u]) for a in x])
+        torch.testing.assert_close(operation(x, u), single)
+    torch.testing.assert_close(stiefel.inner(x, u, u), stiefel.inner(x, u))
+    assert stiefel.inner(x, u[0], keepdim=True).shape == (3, 1, 1, 1)
 
 
 def test_gradient_of_projx_is_finite_at_orthonormal_points() -> None:

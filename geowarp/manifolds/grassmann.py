@@ -7,9 +7,9 @@ from torch import Tensor
 
 from .linalg import newton_schulz, polar_factor, safe_sqrt, sym
 from .linalg.eigenfunction import symmetric_function
+from .linalg.product import add_product
 from .linalg.trigonometric import arccos_ratio, cos_sqrt, sinc_sqrt, versine_sqrt
-from .retractions import QR, Retraction
-from .stiefel import Stiefel
+from .orthonormal import OrthonormalFrames
 
 __all__ = ["Grassmann"]
 
@@ -47,7 +47,7 @@ class _Distance(torch.autograd.Function):
         return scale * at_x, scale * at_y
 
 
-class Grassmann(Stiefel):
+class Grassmann(OrthonormalFrames):
     """k-dimensional subspaces of R^n, points ``(..., n, k)`` with orthonormal columns that span them.
 
     Every function of points is invariant under ``x → x Q`` with orthogonal Q. Tangent vectors are horizontal,
@@ -71,9 +71,6 @@ class Grassmann(Stiefel):
     name = "Grassmann"
     reversible = True
 
-    def __init__(self, retraction: Retraction | None = None) -> None:
-        super().__init__(retraction=QR() if retraction is None else retraction)
-
     def constants(self) -> tuple[Any, ...]:
         """Return the retraction."""
         return (self.retraction,)
@@ -90,7 +87,12 @@ class Grassmann(Stiefel):
 
     def proju(self, x: Tensor, u: Tensor) -> Tensor:
         """Return the horizontal projection ``u − x xᵀu``."""
-        return u - x @ (x.mT @ u)
+        return add_product(u, x, x.mT @ u, alpha=-1)
+
+    def inner(self, x: Tensor, u: Tensor, v: Tensor | None = None, *, keepdim: bool = False) -> Tensor:
+        """Return ``tr uᵀv``, ``(...)``."""
+        value = (u.square() if v is None else u * v).sum((-2, -1), keepdim=keepdim)
+        return value.expand(torch.broadcast_shapes(value.shape, x.shape[:-2] + (1, 1) * keepdim))
 
     def egrad2rgrad(self, x: Tensor, u: Tensor) -> Tensor:
         """Return the projected gradient."""

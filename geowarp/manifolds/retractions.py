@@ -31,6 +31,13 @@ class Retraction(Protocol):
 class QR:
     """Orthonormal factor of ``x + u`` with a positive diagonal of R; first order.
 
+    Args:
+        passes: of Cholesky-QR. The Gram matrix is ``I + uᵀu``, so that one pass is accurate to a few eps for
+            ``‖u‖ <= 1``; two are for steps of any size.
+
+    Raises:
+        ValueError: where ``passes`` is below 1.
+
     References:
         Absil, Mahony, Sepulchre, Optimization Algorithms on Matrix Manifolds (2008), equation 4.8.
 
@@ -42,9 +49,18 @@ class QR:
         tensor([0.7071, 0.7071, 0.0000])
     """
 
+    passes: int = 2
+
+    def __post_init__(self) -> None:
+        if self.passes < 1:
+            raise ValueError(f"QR: passes = {self.passes} orthonormalises nothing; it must be at least 1")
+
+    def __repr__(self) -> str:
+        return "QR()" if self.passes == 2 else f"QR(passes={self.passes})"
+
     def __call__(self, manifold: Manifold, x: Tensor, u: Tensor) -> Tensor:
         """Return the orthonormal factor of ``x + u``."""
-        return cholesky_qr(x + u)
+        return cholesky_qr(x + u, self.passes)
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .base import Manifold
-from .linalg import newton_schulz, polar_factor, skew, sym
-from .retractions import QR, Retraction
+from .linalg import newton_schulz, skew, sym
+from .linalg.product import add_product
+from .orthonormal import OrthonormalFrames
+from .retractions import Retraction
 
 __all__ = ["AlphaMetric", "CanonicalMetric", "EuclideanMetric", "Stiefel", "StiefelMetric"]
 
@@ -49,7 +50,11 @@ class AlphaMetric(StiefelMetric):
             raise ValueError(f"AlphaMetric: alpha = {self.alpha} gives no metric; it must be above -1")
 
 
-class Stiefel(Manifold):
+def _product(u: Tensor, v: Tensor | None, keepdim: bool) -> Tensor:
+    return (u.square() if v is None else u * v).sum((-2, -1), keepdim=keepdim)
+
+
+class Stiefel(OrthonormalFrames):
     """Matrices ``{x : xᵀx = I}``, points ``(..., n, k)`` with ``k <= n``; nothing n x n is built.
 
     Tangent vectors are ``u`` with ``xᵀu`` skew-symmetric. Vectors are transported by projection, which is not
@@ -72,12 +77,10 @@ class Stiefel(Manifold):
     """
 
     name = "Stiefel"
-    ndim = 2
 
     def __init__(self, metric: StiefelMetric | None = None, retraction: Retraction | None = None) -> None:
-        super().__init__()
+        super().__init__(retraction)
         self.metric = EuclideanMetric() if metric is None else metric
-        self.retraction = QR() if retraction is None else retraction
 
     def constants(self) -> tuple[Any, ...]:
         """Return the metric and the retraction."""
@@ -88,42 +91,29 @@ class Stiefel(Manifold):
         n, k = shape[-2:]
         return n * k - k * (k + 1) // 2
 
-    def point_residual(self, x: Tensor) -> Tensor:
-        """Return ``‖xᵀx − I‖`` (Frobenius)."""
-        eye = torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
-        residual: Tensor = torch.linalg.matrix_norm(x.mT @ x - eye)
-        return residual
-
     def tangent_residual(self, x: Tensor, u: Tensor) -> Tensor:
         """Return ``‖sym(xᵀu)‖`` (Frobenius)."""
         residual: Tensor = torch.linalg.matrix_norm(sym(x.mT @ u))
         return residual
 
-    def projx(self, x: Tensor) -> Tensor:
-        """Return the nearest point, the polar factor of ``x``."""
-        return polar_factor(x)
-
     def proju(self, x: Tensor, u: Tensor) -> Tensor:
         """Return the orthogonal projection ``u − x sym(xᵀu)``."""
-        return u - x @ sym(x.mT @ u)
+        inner = x.mT @ u
+        return add_product(u, x, inner + inner.mT, alpha=-0.5)
 
     def egrad2rgrad(self, x: Tensor, u: Tensor) -> Tensor:
-        """Return ``u − x xᵀu + 2(α + 1) x skew(xᵀu)``."""
-        inner = x.mT @ u
-        return u + x @ (2 * (self.metric.alpha + 1) * skew(inner) - inner)
+        """Return ``u + x (α xᵀu − (α + 1) uᵀx)``."""
+        inner, alpha = x.mT @ u, self.metric.alpha
+        return add_product(u, x, torch.add(alpha * inner, inner.mT, alpha=-(alpha + 1)))
 
     def inner(self, x: Tensor, u: Tensor, v: Tensor | None = None, *, keepdim: bool = False) -> Tensor:
-        """Return the metric of the manifold at ``x``."""
-        v = u if v is None else v
-        ambient = (u * v + torch.zeros_like(x)).sum((-2, -1), keepdim=keepdim)
-        weight = (2 * self.metric.alpha + 1) / (2 * (self.metric.alpha + 1))
-        if weight == 0:
-            return ambient
-        return ambient - weight * ((x.mT @ u) * (x.mT @ v)).sum((-2, -1), keepdim=keepdim)
-
-    def retr(self, x: Tensor, u: Tensor) -> Tensor:
-        """Return the manifold's retraction."""
-        return self.retraction(self, x, u)
+        """Return the metric of the manifold at ``x``, ``(...)``."""
+        alpha = self.metric.alpha
+        weight = (2 * alpha + 1) / (2 * (alpha + 1))
+        value = _product(u, v, keepdim)
+        if weight != 0:
+            value = value - weight * _product(x.mT @ u, None if v is None else x.mT @ v, keepdim)
+        return value.expand(torch.broadcast_shapes(value.shape, x.shape[:-2] + (1, 1) * keepdim))
 
     def expmap(self, x: Tensor, u: Tensor) -> Tensor:
         """Return the geodesic of the metric at time 1, by a 2k x 2k and a k x k matrix exponential.
@@ -148,13 +138,3 @@ class Stiefel(Manifold):
     def transp(self, x: Tensor, y: Tensor, v: Tensor) -> Tensor:
         """Return the projection of ``v`` to the tangent space at ``y``."""
         return self.proju(y, v)
-
-    def origin_point(self, shape: tuple[int, ...]) -> Tensor:
-        """Return the first k columns of the identity."""
-        return torch.eye(*shape[-2:]).expand(shape)
-
-    def _check_shape(self, shape: tuple[int, ...], name: str) -> tuple[bool, str | None]:
-        ok, reason = super()._check_shape(shape, name)
-        if ok and shape[-1] > shape[-2]:
-            return False, f"{name}: (n, k) = {tuple(shape[-2:])} has more columns than rows; transpose it"
-        return ok, reason
