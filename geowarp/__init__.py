@@ -3,8 +3,8 @@
 __version__ = "0.1.0"
 
 from . import _geoopt as _geoopt  # silences exactly geoopt's import-time deprecation warnings
-from . import manifolds
-from .errors import GeowarpError, NotOnManifoldError, NumericalWarning, PerformanceWarning
+from . import manifolds, optim
+from .errors import GeowarpError, NonFiniteError, NotOnManifoldError, NumericalWarning, PerformanceWarning
 from .manifolds.parameter import (
     ManifoldParameter,
     constrain,
@@ -17,6 +17,7 @@ from .manifolds.parameter import (
 __all__ = [
     "GeowarpError",
     "ManifoldParameter",
+    "NonFiniteError",
     "NotOnManifoldError",
     "NumericalWarning",
     "PerformanceWarning",
@@ -24,6 +25,7 @@ __all__ = [
     "manifold_of",
     "manifolds",
     "named_manifolds",
+    "optim",
     "project_state_dict",
     "unconstrain",
 ]

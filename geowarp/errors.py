@@ -1,6 +1,14 @@
 """Errors that carry the number and the remedy, and warnings by kind so that they can be filtered."""
 
-__all__ = ["GeowarpError", "NotOnManifoldError", "NumericalWarning", "PerformanceWarning"]
+__all__ = [
+    "ConformanceError",
+    "GeowarpError",
+    "NonFiniteError",
+    "NotOnManifoldError",
+    "NumericalWarning",
+    "PerformanceWarning",
+    "UnavailableError",
+]
 
 
 class GeowarpError(ValueError):
@@ -9,6 +17,18 @@ class GeowarpError(ValueError):
 
 class NotOnManifoldError(GeowarpError):
     """A tensor is not a point of its manifold, or not a tangent vector at its point."""
+
+
+class ConformanceError(GeowarpError, AssertionError):
+    """A manifold violates a property that every manifold must have."""
+
+
+class NonFiniteError(GeowarpError):
+    """A gradient, a point or a weight is infinite or not a number."""
+
+
+class UnavailableError(GeowarpError, NotImplementedError):
+    """A manifold has no formula for an operation; the message names what to use instead."""
 
 
 class NumericalWarning(UserWarning):

@@ -31,7 +31,7 @@ def skew(matrix: Tensor) -> Tensor:
 
 
 def safe_sqrt(x: Tensor) -> Tensor:
-    """Return ``√max(x, 0)`` elementwise, with gradient 0 (not infinity) where ``x <= 0``.
+    """Return ``√max(x, 0)`` elementwise, with gradient 0 (not infinity) where ``x <= 0``; NaN stays NaN.
 
     Example:
         >>> x = torch.tensor([0.0, 4.0], requires_grad=True)
@@ -39,8 +39,8 @@ def safe_sqrt(x: Tensor) -> Tensor:
         >>> x.grad
         tensor([0.0000, 0.2500])
     """
-    positive = x > 0
-    return torch.where(positive, torch.where(positive, x, 1).sqrt(), torch.zeros_like(x))
+    zero = x <= 0
+    return torch.where(zero, torch.zeros_like(x), torch.where(zero, 1, x).sqrt())
 
 
 def sinc(x: Tensor) -> Tensor:

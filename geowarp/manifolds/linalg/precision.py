@@ -43,7 +43,7 @@ def full_precision(function: Callable[..., Any]) -> Callable[..., Any]:
             kwargs = {key: _raise_half(a) for key, a in kwargs.items()}
         half = tensors[0].dtype if all_half else None
         device = tensors[0].device.type if tensors else "cpu"
-        if not torch.is_autocast_enabled(device):
+        if device == "meta" or not torch.is_autocast_enabled(device):
             return _restore(function(*args, **kwargs), half)
         with torch.autocast(device, enabled=False):
             return _restore(function(*args, **kwargs), half)
