@@ -2,17 +2,27 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: test check clean
+.PHONY: test check demo clean
 .DEFAULT_GOAL := test
 
-.venv/.ready: pyproject.toml setup.cfg constraints.txt
+.venv/.torch: constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	touch $@
+
+.venv/.ready: .venv/.torch pyproject.toml setup.cfg
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	touch $@
+
+.venv/.demo: .venv/.torch pyproject.toml setup.cfg
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[demo]'
 	touch $@
 
 test: .venv/.ready
 	$(BIN)/python -m pytest -q
+
+demo: .venv/.demo
+	$(BIN)/python -m geowarp demo
 
 check: .venv/.ready
 	$(BIN)/ruff check .

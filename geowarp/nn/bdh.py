@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import GeowarpError
-from ..manifolds import Polar, Stiefel
+from ..manifolds import Stiefel
 from .attention import linear_attention
 from .config import BDHConfig
 from .low_rank import LowRankFactor
@@ -67,7 +67,7 @@ class BDH(nn.Module):
         for parameter in (self.embed.weight, self.lm_head):
             nn.init.normal_(parameter, std=0.02)
         stiefel = config.factors == "stiefel"
-        manifold = Stiefel(retraction=Polar()) if stiefel else None
+        manifold = Stiefel() if stiefel else None
         gain = (n / d) ** 0.5 if stiefel else 1.0
         diagonal = stiefel and config.diagonal
         self.decoder_x = LowRankFactor(n, d, manifold=manifold, gain=gain, diagonal=diagonal)

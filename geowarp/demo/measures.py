@@ -1,0 +1,60 @@
+"""What the demonstration reports about a model."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..nn import BDH, LowRankFactor
+
+__all__ = ["FACTORS", "bits_per_byte", "condition_numbers", "factor_of", "orthonormality_error", "token_loss"]
+
+FACTORS = {"D_x": "decoder_x", "D_y": "decoder_y", "E": "encoder"}
+
+
+def factor_of(model: BDH, symbol: str) -> LowRankFactor:
+    """Return the factor ``D_x``, ``D_y`` or ``E`` of a model."""
+    factor: LowRankFactor = getattr(model, FACTORS[symbol])
+    return factor
+
+
+def token_loss(model: BDH, windows: Tensor) -> Tensor:
+    """Return the mean cross-entropy, in nats, of every byte of ``windows (B, T + 1)`` but the first."""
+    return F.cross_entropy(model(windows[:, :-1]).flatten(0, 1), windows[:, 1:].flatten())
+
+
+@torch.no_grad()
+def bits_per_byte(model: BDH, windows: Tensor, chunk: int = 16) -> float:
+    """Return the mean cross-entropy in bits of all windows, without dropout."""
+    training = model.training
+    model.eval()
+    total = sum(token_loss(model, part).item() * len(part) for part in windows.split(chunk))
+    model.train(training)
+    return total / (len(windows) * math.log(2))
+
+
+@torch.no_grad()
+def condition_numbers(model: BDH, *, diagonal: bool = True) -> dict[str, float]:
+    """Return the condition number of each factor, with its diagonal or of its X alone."""
+    result = {}
+    for symbol in FACTORS:
+        factor = factor_of(model, symbol)
+        matrix = factor.effective() if diagonal else factor.weight.as_subclass(Tensor)
+        values = torch.linalg.svdvals(matrix.double())
+        result[symbol] = (values[0] / values[-1]).item()
+    return result
+
+
+@torch.no_grad()
+def orthonormality_error(model: BDH) -> float:
+    """Return the largest ``‖XᵀX − I‖`` (Frobenius) of the factors, free ones first scaled to ``‖X‖² = d``."""
+    worst = 0.0
+    for symbol in FACTORS:
+        factor = factor_of(model, symbol)
+        x = factor.weight.as_subclass(Tensor).double()
+        gram = x.mT @ x
+        if factor.manifold is None:
+            gram = gram / gram.diagonal().mean()
+        worst = max(worst, (gram - torch.eye(len(gram), dtype=gram.dtype, device=x.device)).norm().item())
+    return worst

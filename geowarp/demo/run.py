@@ -1,0 +1,80 @@
+"""The demonstration from its arguments to its files."""
+
+import time
+from functools import partial
+from typing import Any
+
+import torch
+
+from .. import __version__
+from .arguments import Arguments
+from .files import publish
+from .picture import save_picture
+from .report import results, save_checkpoint, save_results, table
+from .settings import Settings
+from .text import Text, read_file, read_standard_library
+from .training import Contender, build_contenders, train
+
+__all__ = ["run"]
+
+_PROMPT = 64
+_SAMPLE = 200
+
+
+def run(arguments: Arguments, settings: Settings | None = None) -> dict[str, Any]:
+    """Train both models, print the table and a sample, write the files, and return the numbers.
+
+    Args:
+        arguments: checked arguments.
+        settings: sizes and learning rates.
+
+    Raises:
+        GeowarpError: where the text cannot be read or is too short, or the results cannot be written.
+    """
+    start = time.perf_counter()
+    settings = Settings() if settings is None else settings
+    text = read_standard_library() if arguments.text is None else read_file(arguments.text)
+    text.require(settings.context + 1)
+    _introduce(text, settings, arguments)
+    contenders = build_contenders(settings, arguments.steps, arguments.seed, arguments.device)
+    train(contenders, text, settings, arguments.steps, arguments.seed, arguments.device)
+    prompt, continuation = _sample(contenders[0], text, arguments)
+    seconds = time.perf_counter() - start
+    numbers = results(contenders, text, settings, arguments, prompt + continuation, seconds)
+    print(f"\n{table(numbers)}\n\nsample of the Stiefel model, after a prompt from the validation text:\n")
+    print(f"{prompt}│{continuation}\n")
+    publish(
+        arguments.out,
+        {
+            **{f"{c.name}.safetensors": partial(save_checkpoint, c) for c in contenders},
+            "results.json": partial(save_results, numbers),
+            "curves.png": partial(save_picture, numbers),
+        },
+    )
+    print(f"{seconds:.0f} s; wrote checkpoints, results.json and curves.png to {arguments.out}/")
+    return numbers
+
+
+def _introduce(text: Text, settings: Settings, arguments: Arguments) -> None:
+    sizes = settings.config
+    threads = f", {torch.get_num_threads()} threads" if arguments.device.type == "cpu" else ""
+    print(f"geowarp {__version__}, torch {torch.__version__}, on {arguments.device}{threads}")
+    print(f"text: {text.source}")
+    print(f"      {len(text.train):,} bytes to learn, {len(text.validation):,} for validation")
+    print(f"      sha256 {text.sha256}")
+    print(
+        f"model: BDH, {sizes.n_layer} layers with one set of weights, {sizes.n_neurons} neurons in "
+        f"{sizes.n_head} heads, rank {sizes.n_embd}"
+    )
+
+
+def _sample(contender: Contender, text: Text, arguments: Arguments) -> tuple[str, str]:
+    prompt = text.validation[:_PROMPT].long().to(arguments.device)
+    generator = torch.Generator(arguments.device).manual_seed(arguments.seed)
+    tokens = contender.model.generate(prompt, _SAMPLE, temperature=0.8, generator=generator)
+    return _readable(tokens[: len(prompt)]), _readable(tokens[len(prompt) :])
+
+
+def _readable(tokens: torch.Tensor) -> str:
+    decoded = bytes(tokens.tolist()).decode(errors="replace")
+    return "".join(c if c.isprintable() or c in "\n\t" else "�" for c in decoded)
