@@ -1,6 +1,7 @@
 """The command line: ``python -m geowarp`` or ``geowarp``."""
 
 import argparse
+import io
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -44,6 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _demo(given: argparse.Namespace) -> None:
     require_extras()
     arguments = check_arguments(given)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a sample may hold what the terminal cannot show
     from .demo.run import run
 
     run(arguments)

@@ -18,6 +18,7 @@ _STYLE: Any = {
     "grid.color": "#e6e6e6",
     "font.size": 10,
     "legend.frameon": False,
+    "lines.linewidth": 2,
 }
 
 
@@ -39,21 +40,30 @@ def save_picture(numbers: dict[str, Any], path: Path) -> None:
 def _draw_loss(axes: Any, models: dict[str, Any]) -> None:
     for name, values in models.items():
         curves = values["curves"]
-        label = f"{_NAMES[name]}: {values['bits_per_byte']:.3f}"
-        axes.plot(curves["step"], curves["bits_per_byte"], color=_COLOURS[name], label=label, linewidth=2)
+        label = f"{_NAMES[name]}: {values['bits_per_byte']:.3f} at the end"
+        axes.plot(curves["step"], curves["bits_per_byte"], color=_COLOURS[name], label=label)
     axes.set(title="Validation loss", xlabel="step", ylabel="bits per byte")
     axes.margins(x=0)
+    top = 2 * max(values["bits_per_byte"] for values in models.values())
+    axes.set_ylim(top=min(top, axes.get_ylim()[1]))
     axes.legend()
 
 
 def _draw_conditions(axes: Any, models: dict[str, Any]) -> None:
+    from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
+
     for name, values in models.items():
         curves = values["curves"]
         for symbol, dash in _DASHES.items():
             condition = [entry[symbol] for entry in curves["conditions"]]
-            label = f"{name} ${symbol}$" if "_" in symbol else f"{name} {symbol}"
-            axes.plot(curves["step"], condition, dash, color=_COLOURS[name], label=label, linewidth=2)
+            axes.plot(curves["step"], condition, dash, color=_COLOURS[name])
+    for symbol, dash in _DASHES.items():
+        axes.plot([], [], dash, color="#555555", label=f"${symbol}$")
     axes.set_yscale("log")
-    axes.set(title="Condition number of the factors", xlabel="step", ylabel="largest / least singular value")
+    axes.set_ylim(bottom=0.9)
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.set(title="Condition number of the factors, diagonals included", xlabel="step")
     axes.margins(x=0)
-    axes.legend(ncols=2)
+    axes.legend(ncols=3)

@@ -58,14 +58,15 @@ def run(arguments: Arguments, settings: Settings | None = None) -> dict[str, Any
 def _introduce(text: Text, settings: Settings, arguments: Arguments) -> None:
     sizes = settings.config
     threads = f", {torch.get_num_threads()} threads" if arguments.device.type == "cpu" else ""
-    print(f"geowarp {__version__}, torch {torch.__version__}, on {arguments.device}{threads}")
-    print(f"text: {text.source}")
-    print(f"      {len(text.train):,} bytes to learn, {len(text.validation):,} for validation")
-    print(f"      sha256 {text.sha256}")
-    print(
+    lines = (
+        f"geowarp {__version__}, torch {torch.__version__}, on {arguments.device}{threads}",
+        f"text: {text.source}",
+        f"      {len(text.train):,} bytes to learn, {len(text.validation):,} for validation",
+        f"      sha256 {text.sha256}",
         f"model: BDH, {sizes.n_layer} layers with one set of weights, {sizes.n_neurons} neurons in "
-        f"{sizes.n_head} heads, rank {sizes.n_embd}"
+        f"{sizes.n_head} heads, rank {sizes.n_embd}",
     )
+    print("\n".join(lines), flush=True)
 
 
 def _sample(contender: Contender, text: Text, arguments: Arguments) -> tuple[str, str]:
