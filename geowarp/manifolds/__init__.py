@@ -3,6 +3,8 @@
 from .base import Manifold
 from .euclidean import Euclidean
 from .grassmann import Grassmann
+from .karcher import KarcherMean, karcher_mean
+from .oblique import Oblique
 from .retractions import QR, Cayley, Exponential, Polar, Retraction
 from .sphere import Sphere
 from .stiefel import AlphaMetric, CanonicalMetric, EuclideanMetric, Stiefel, StiefelMetric
@@ -16,10 +18,13 @@ __all__ = [
     "EuclideanMetric",
     "Exponential",
     "Grassmann",
+    "KarcherMean",
     "Manifold",
+    "Oblique",
     "Polar",
     "Retraction",
     "Sphere",
     "Stiefel",
     "StiefelMetric",
+    "karcher_mean",
 ]

@@ -4,7 +4,9 @@ import torch
 from torch import Tensor
 
 from .base import Manifold
+from .karcher import normalized_weights
 from .linalg import safe_sqrt
+from .linalg.dimensions import append_dimensions
 
 __all__ = ["Euclidean"]
 
@@ -93,6 +95,11 @@ class Euclidean(Manifold):
     def transp(self, x: Tensor, y: Tensor, v: Tensor) -> Tensor:
         """Return ``v``."""
         return v.expand(torch.broadcast_shapes(x.shape, y.shape, v.shape))
+
+    def mean(self, x: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Return ``Σ w_i x_i / Σ w_i`` over the dimension before those of a point."""
+        weights = normalized_weights(x, weights, self.ndim)
+        return (append_dimensions(weights, self.ndim) * x).sum(-self.ndim - 1)
 
     def _sum(self, x: Tensor, *, keepdim: bool) -> Tensor:
         dims = tuple(range(-self.ndim, 0))

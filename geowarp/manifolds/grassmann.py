@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from .linalg import newton_schulz, polar_factor, safe_sqrt, sym
+from .linalg.dominant_subspace import dominant_subspace
 from .linalg.eigenfunction import symmetric_function
 from .linalg.product import add_product
 from .linalg.trigonometric import arccos_ratio, cos_sqrt, sinc_sqrt, versine_sqrt
@@ -127,3 +128,7 @@ class Grassmann(OrthonormalFrames):
     def cdist(self, x: Tensor, y: Tensor) -> Tensor:
         """Return all distances ``(..., N, M)`` between ``(..., N, n, k)`` and ``(..., M, n, k)``."""
         return self.dist(x[..., :, None, :, :], y[..., None, :, :, :])
+
+    def initial_mean(self, x: Tensor, weights: Tensor) -> Tensor:
+        """Return the mean of the projectors, the top k eigenvectors of ``Σ w_i x_i x_iᵀ``."""
+        return dominant_subspace(x, weights)

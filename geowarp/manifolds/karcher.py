@@ -1,0 +1,264 @@
+"""The Riemannian centre of mass, by gradient descent, with its gradient by implicit differentiation."""
+
+import math
+import warnings
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from .._geoopt import geoopt
+from ..errors import GeowarpError, NonFiniteError, NumericalWarning
+from .linalg import safe_sqrt
+from .linalg.dimensions import append_dimensions
+
+__all__ = ["KarcherMean", "karcher_mean", "normalized_weights"]
+
+_CHECK_EVERY = 4
+_SMALLEST_STEP = 1e-4
+
+
+class KarcherMean(NamedTuple):
+    """A mean, and how the search for it ended."""
+
+    mean: Tensor
+    """The mean, ``(..., *point)``."""
+    iterations: Tensor
+    """How many steps were tried, ``(...)``."""
+    residual: Tensor
+    """``‖Σ w_i log_m(x_i)‖_m``, which is 0 at the mean, ``(...)``."""
+    converged: Tensor
+    """Whether the residual is within the tolerance, ``(...)``."""
+
+
+class _Problem(NamedTuple):
+    manifold: geoopt.Manifold
+    points: Tensor
+    weights: Tensor
+
+    def logarithms(self, mean: Tensor) -> Tensor:
+        logarithms: Tensor = self.manifold.logmap(mean.unsqueeze(-self.manifold.ndim - 1), self.points)
+        return logarithms
+
+    def average(self, values: Tensor) -> Tensor:
+        weights = append_dimensions(self.weights, self.manifold.ndim)
+        return (weights * values).sum(-self.manifold.ndim - 1)
+
+    def inner(self, mean: Tensor, u: Tensor, v: Tensor) -> Tensor:
+        product: Tensor = self.manifold.inner(mean, u, v, keepdim=True)
+        return product
+
+
+def karcher_mean(
+    manifold: geoopt.Manifold,
+    x: Tensor,
+    weights: Tensor | None = None,
+    *,
+    start: Tensor | None = None,
+    tolerance: float | None = None,
+    max_iterations: int = 200,
+) -> KarcherMean:
+    """Return the point where ``Σ w_i log_m(x_i) = 0``, for a batch of problems at once.
+
+    Iterates ``m ← exp_m(s Σ w_i log_m(x_i))`` from a step ``s = 1``, which is halved, for each problem on its
+    own, where it decreases neither the residual nor ``Σ w_i dist(m, x_i)²``. The mean is unique where the
+    points lie in a small enough ball (on the sphere: of radius below π/2; on Grassmann: π/4).
+
+    The gradient comes from implicit differentiation: the Hessian of ``½ Σ w_i dist(m, x_i)²``, applied by
+    automatic differentiation of the logarithm, is inverted by conjugate gradients. It costs no memory for the
+    iterations, and can be differentiated once.
+
+    Args:
+        manifold: a manifold with ``logmap``.
+        x: ``(..., N, *point)``.
+        weights: ``(..., N)``, nonnegative; they are divided by their sum. Equal by default.
+        start: ``(..., *point)``; by default the manifold's ``initial_mean``.
+        tolerance: of the residual, relative to ``1 + √(Σ w_i dist(m, x_i)²)``; by default twice the rounding
+            unit times the root of the number of entries of a point.
+        max_iterations: the largest number of steps.
+
+    Raises:
+        GeowarpError: for negative weights, weights that sum to 0, or no points.
+        NonFiniteError: for points or weights that are infinite or not a number.
+
+    Warns:
+        NumericalWarning: where a problem did not converge, with the largest residual.
+
+    References:
+        Karcher, Riemannian center of mass and mollifier smoothing, Comm. Pure Appl. Math. 30 (1977); Afsari,
+        Riemannian L^p center of mass, Proc. AMS 139 (2011); Afsari, Tron, Vidal, On the convergence of
+        gradient descent for finding the Riemannian center of mass, SIAM J. Control Optim. 51 (2013).
+
+    Example:
+        >>> from geowarp.manifolds import Sphere
+        >>> result = karcher_mean(Sphere(), torch.eye(3), torch.tensor([1.0, 1.0, 0.0]))
+        >>> result.mean, result.converged
+        (tensor([0.7071, 0.7071, 0.0000]), tensor(True))
+    """
+    weights = normalized_weights(x, weights, manifold.ndim)
+    with torch.no_grad():
+        problem = _Problem(manifold, x.detach(), weights.detach())
+        start = _start(problem) if start is None else start
+        size = math.prod(x.shape[x.ndim - manifold.ndim :])
+        relative = 2 * torch.finfo(x.dtype).eps * math.sqrt(size) if tolerance is None else tolerance
+        result = _descend(problem, start, relative, max_iterations)
+    if not bool(result.converged.all()):
+        warnings.warn(
+            f"karcher_mean: {int((~result.converged).sum())} of {result.converged.numel()} means on "
+            f"{manifold!r} did not converge; the largest residual is {result.residual.max().item():.1e}",
+            NumericalWarning,
+            stacklevel=2,
+        )
+    if torch.is_grad_enabled() and (x.requires_grad or weights.requires_grad):
+        mean: Tensor = _Implicit.apply(x, weights, result.mean, manifold)  # type: ignore[no-untyped-call]
+        result = result._replace(mean=mean)
+    return result
+
+
+def normalized_weights(x: Tensor, weights: Tensor | None, ndim: int) -> Tensor:
+    """Return weights ``(..., N)`` with sum 1 for the points ``(..., N, *point)``, after checking both.
+
+    Example:
+        >>> normalized_weights(torch.zeros(2, 3), torch.tensor([1.0, 3.0]), ndim=1)
+        tensor([0.2500, 0.7500])
+    """
+    if x.ndim <= ndim or x.shape[-ndim - 1] == 0:
+        raise GeowarpError(f"mean: the points have shape {tuple(x.shape)}; it needs (..., N, *point), N > 0")
+    count = x.shape[-ndim - 1]
+    if not bool(x.isfinite().all()):
+        raise NonFiniteError(f"mean: {int((~x.isfinite()).sum())} entries of the points are not finite")
+    if weights is None:
+        return x.new_full((count,), 1 / count)
+    if weights.shape[-1:] != (count,):
+        raise GeowarpError(f"mean: the weights have shape {tuple(weights.shape)}; it needs (..., {count})")
+    if not bool(weights.isfinite().all()):
+        raise NonFiniteError(f"mean: {int((~weights.isfinite()).sum())} weights are not finite")
+    if bool((weights < 0).any()):
+        raise GeowarpError(f"mean: the smallest weight is {weights.min().item():.1e}; none may be negative")
+    weights = weights.to(x.dtype)
+    total = weights.sum(-1, keepdim=True)
+    if bool((total == 0).any()):
+        raise GeowarpError(f"mean: {int((total == 0).sum())} sets of weights sum to 0; weigh some point")
+    return weights / total
+
+
+def _start(problem: _Problem) -> Tensor:
+    manifold, points, weights = problem
+    if hasattr(manifold, "initial_mean"):  # a manifold of geoopt has none
+        start: Tensor = manifold.initial_mean(points, weights)
+    else:
+        start = manifold.projx(problem.average(points))
+    return start
+
+
+class _State(NamedTuple):
+    """Where the search is: the point, ``Σ w_i log_m(x_i)``, its norm, and ``Σ w_i dist(m, x_i)²``."""
+
+    mean: Tensor
+    direction: Tensor
+    residual: Tensor
+    variance: Tensor
+
+    def improves_on(self, old: "_State", step: Tensor) -> Tensor:
+        """Return where the residual has decreased, or the variance by more than its rounding error."""
+        noise = 8 * torch.finfo(old.variance.dtype).eps * old.variance
+        descent = self.variance <= old.variance - noise - 0.5 * step * old.residual.square()
+        return (self.residual < old.residual) | descent
+
+
+def _evaluate(problem: _Problem, mean: Tensor) -> _State:
+    manifold = problem.manifold
+    logarithms = problem.logarithms(mean)
+    direction = problem.average(logarithms)
+    squares = manifold.inner(mean.unsqueeze(-manifold.ndim - 1), logarithms, keepdim=True)
+    variance = problem.average(squares).clamp_min(0)
+    return _State(mean, direction, safe_sqrt(problem.inner(mean, direction, direction)), variance)
+
+
+def _descend(problem: _Problem, start: Tensor, tolerance: float, max_iterations: int) -> KarcherMean:
+    state = _evaluate(problem, start)
+    step, iterations = torch.ones_like(state.residual), torch.zeros_like(state.residual, dtype=torch.long)
+    for iteration in range(max_iterations):
+        active = (state.residual > tolerance * (1 + state.variance.sqrt())) & (step >= _SMALLEST_STEP)
+        if iteration % _CHECK_EVERY == 0 and not bool(active.any()):
+            break
+        trial = _evaluate(problem, problem.manifold.expmap(state.mean, step * state.direction))
+        accept = active & trial.improves_on(state, step)
+        state = _State(*(torch.where(accept, new, old) for new, old in zip(trial, state, strict=True)))
+        step = torch.where(active & ~accept, 0.5 * step, step)
+        iterations += active
+    converged = state.residual <= tolerance * (1 + state.variance.sqrt())
+    batch = converged.shape[: converged.ndim - problem.manifold.ndim]
+    return KarcherMean(state.mean, *(v.reshape(batch) for v in (iterations, state.residual, converged)))
+
+
+class _Implicit(torch.autograd.Function):
+    """The mean as a function of points and weights, from ``Σ w_i log_m(x_i) = 0``."""
+
+    @staticmethod
+    def forward(ctx: Any, points: Tensor, weights: Tensor, mean: Tensor, manifold: geoopt.Manifold) -> Tensor:
+        ctx.save_for_backward(points, weights, mean)
+        ctx.manifold = manifold
+        return mean.clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+        points, weights, mean = ctx.saved_tensors
+        manifold = ctx.manifold
+        inputs = [tensor.detach().requires_grad_() for tensor in (points, weights)]
+        problem = _Problem(manifold, points, weights)
+        adjoint = _solve(problem, mean, manifold.egrad2rgrad(mean, grad))
+        with torch.enable_grad():
+            with_inputs = _Problem(manifold, *inputs)
+            direction = with_inputs.average(with_inputs.logarithms(mean))
+            pairing = problem.inner(mean, adjoint, direction).sum()
+        needed = [tensor for tensor, need in zip(inputs, ctx.needs_input_grad, strict=False) if need]
+        gradients = iter(torch.autograd.grad(pairing, needed))
+        first, second = (next(gradients) if need else None for need in ctx.needs_input_grad[:2])
+        return first, second, None, None
+
+
+def _hessian(problem: _Problem, mean: Tensor) -> Callable[[Tensor], Tensor]:
+    """Return the map ``z → H z`` of tangent vectors at the mean, H the Hessian of ``½ Σ w_i dist(m, x_i)²``.
+
+    H is self-adjoint, so that ``H z`` is the gradient of ``−⟨z, Σ w_i log_m(x_i)⟩`` with respect to m.
+    """
+    with torch.enable_grad():
+        variable = mean.detach().requires_grad_()
+        direction = problem.average(problem.logarithms(variable))
+
+    def apply(z: Tensor) -> Tensor:
+        with torch.enable_grad():
+            pairing = problem.inner(mean, z, direction).sum()
+        (gradient,) = torch.autograd.grad(pairing, variable, retain_graph=True)
+        product: Tensor = problem.manifold.egrad2rgrad(mean, -gradient)
+        return product
+
+    return apply
+
+
+def _solve(problem: _Problem, mean: Tensor, target: Tensor) -> Tensor:
+    """Return the tangent vector z with ``H z = target``, by conjugate gradients."""
+    hessian, manifold = _hessian(problem, mean), problem.manifold
+    eps = torch.finfo(target.dtype).eps
+    solution, residual, direction = torch.zeros_like(target), target, target
+    square = problem.inner(mean, residual, residual)
+    bound = square * (8 * eps) ** 2
+    limit = 20 + 2 * math.prod(target.shape[target.ndim - manifold.ndim :])
+    for iteration in range(limit):
+        if iteration % _CHECK_EVERY == 0 and not bool((square > bound).any()):
+            break
+        image = hessian(direction)
+        curvature = problem.inner(mean, direction, image)
+        flat = curvature <= math.sqrt(eps) * problem.inner(mean, direction, direction)
+        active = (square > bound) & ~flat
+        length = torch.where(active, square / torch.where(active, curvature, 1), 0)
+        solution = solution + length * direction
+        residual = manifold.proju(mean, residual - length * image)
+        previous, square = square, problem.inner(mean, residual, residual)
+        ratio = torch.where(active, square / torch.where(active, previous, 1), 0)
+        direction = residual + ratio * direction
+    return solution

@@ -1,0 +1,202 @@
+"""Means against first-order conditions, closed forms, isometries and finite differences."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from geowarp import GeowarpError, NumericalWarning
+from geowarp.errors import NonFiniteError
+from geowarp.manifolds import Euclidean, Grassmann, Manifold, Oblique, Sphere, karcher_mean
+
+CASES: list[tuple[Manifold, tuple[int, ...]]] = [
+    (Euclidean(2), (3, 2)),
+    (Euclidean(), ()),
+    (Sphere(), (4,)),
+    (Oblique(), (4, 2)),
+    (Grassmann(), (6, 2)),
+    (Grassmann(), (5, 4)),
+]
+IDS = [f"{manifold!r}{shape}" for manifold, shape in CASES]
+cases = pytest.mark.parametrize(("manifold", "shape"), CASES, ids=IDS)
+
+
+def cloud(
+    manifold: Manifold,
+    shape: tuple[int, ...],
+    batch: tuple[int, ...],
+    count: int,
+    radius: float = 0.6,
+    dtype: torch.dtype = torch.float64,
+) -> Tensor:
+    """Return ``count`` points within ``radius`` of a random point, for each problem of a batch."""
+    centre = manifold.random(*batch, 1, *shape, dtype=dtype).clone()
+    u = manifold.proju(centre, torch.randn(*batch, count, *shape, dtype=dtype))
+    length = radius * torch.rand(*batch, count, *[1] * len(shape), dtype=dtype)
+    points: Tensor = manifold.expmap(centre, length * u / manifold.norm(centre, u, keepdim=True))
+    return points
+
+
+def same(manifold: Manifold, x: Tensor, y: Tensor, tolerance: float) -> None:
+    distance = manifold.dist(x, y)
+    torch.testing.assert_close(distance, torch.zeros_like(distance), atol=tolerance, rtol=0)
+
+
+@cases
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("batch", [(), (3,), (0,), (2, 3)])
+def test_weighted_logarithms_sum_to_zero(
+    manifold: Manifold, shape: tuple[int, ...], dtype: torch.dtype, batch: tuple[int, ...]
+) -> None:
+    x = cloud(manifold, shape, batch, 7, dtype=dtype)
+    weights = torch.rand(*batch, 7, dtype=dtype)
+    mean = manifold.mean(x, weights)
+    assert mean.shape == (*batch, *shape)
+    assert mean.dtype == dtype
+    assert mean.is_contiguous()
+    manifold.assert_check_point_on_manifold(mean)
+    logarithms = manifold.logmap(mean.unsqueeze(-manifold.ndim - 1), x)
+    total = (weights.reshape(*weights.shape, *[1] * len(shape)) * logarithms).sum(-manifold.ndim - 1)
+    torch.testing.assert_close(total, torch.zeros_like(total), atol=50 * torch.finfo(dtype).eps, rtol=0)
+
+
+@cases
+def test_two_points_and_one_point(manifold: Manifold, shape: tuple[int, ...]) -> None:
+    x = cloud(manifold, shape, (3,), 2, radius=1.0)
+    first, second = x.unbind(1)
+    same(manifold, manifold.mean(x), manifold.geodesic(0.5, first, second), 1e-14)
+    thirds = manifold.mean(x, torch.tensor([2.0, 1.0], dtype=torch.float64))
+    same(manifold, thirds, manifold.geodesic(1 / 3, first, second), 1e-14)
+    same(manifold, manifold.mean(x[:, :1]), first, 1e-14)
+    same(manifold, manifold.mean(first[:, None].expand(3, 5, *shape)), first, 1e-14)
+
+
+@cases
+def test_each_problem_of_a_batch_is_as_alone(manifold: Manifold, shape: tuple[int, ...]) -> None:
+    x = torch.cat([cloud(manifold, shape, (2,), 6, radius) for radius in (1e-6, 0.1, 0.7)])
+    weights = torch.rand(6, 6, dtype=torch.float64)
+    together = manifold.mean(x, weights)
+    for point, points, weight in zip(together, x, weights, strict=True):
+        same(manifold, point, manifold.mean(points, weight), 1e-15)
+    assert manifold.mean(x[0], weights).shape == (6, *shape)  # one set of points, six of weights
+    same(manifold, manifold.mean(x[0], weights)[4], manifold.mean(x[0], weights[4]), 1e-15)
+
+
+@cases
+def test_permutation_duplication_and_zero_weights(manifold: Manifold, shape: tuple[int, ...]) -> None:
+    x = cloud(manifold, shape, (), 5)
+    weights = torch.rand(5, dtype=torch.float64)
+    mean = manifold.mean(x, weights)
+    same(manifold, manifold.mean(x.flip(0), 3 * weights.flip(0)), mean, 1e-14)
+    same(manifold, manifold.mean(torch.cat([x, x]), weights.repeat(2)), mean, 1e-14)
+    far = manifold.random(1, *shape, dtype=torch.float64).clone()
+    padded = torch.cat([weights, weights.new_zeros(1)])
+    same(manifold, manifold.mean(torch.cat([x, far]), padded), mean, 1e-14)
+
+
+@pytest.mark.parametrize(("manifold", "shape"), CASES[2:], ids=IDS[2:])
+def test_an_isometry_moves_the_mean(manifold: Manifold, shape: tuple[int, ...]) -> None:
+    x = cloud(manifold, shape, (), 9)
+    q: Tensor = torch.linalg.qr(torch.randn(shape[0], shape[0], dtype=torch.float64)).Q
+
+    def move(a: Tensor) -> Tensor:
+        return a @ q.mT if len(shape) == 1 else q @ a
+
+    same(manifold, manifold.mean(move(x)), move(manifold.mean(x)), 1e-14)
+
+
+def function_of(manifold: Manifold, mean: Tensor) -> Tensor:
+    return mean @ mean.mT if isinstance(manifold, Grassmann) else mean
+
+
+@cases
+@pytest.mark.parametrize("radius", [0.0, 1e-9, 0.6, 1.2])
+def test_gradients_with_respect_to_points_and_weights(
+    manifold: Manifold, shape: tuple[int, ...], radius: float
+) -> None:
+    if isinstance(manifold, Grassmann):
+        radius = min(radius, 0.7)
+    x = cloud(manifold, shape, (2,), 3, radius).requires_grad_()
+    weights = (0.2 + torch.rand(2, 3, dtype=torch.float64)).requires_grad_()
+
+    def mean(points: Tensor, weights: Tensor) -> Tensor:
+        return function_of(manifold, manifold.mean(manifold.projx(points), weights))
+
+    assert torch.autograd.gradcheck(mean, (x, weights))
+    cotangent = torch.randn_like(mean(x, weights))
+    both = torch.autograd.grad(mean(x, weights), (x, weights), cotangent)
+    torch.testing.assert_close(torch.autograd.grad(mean(x, weights.detach()), x, cotangent)[0], both[0])
+    torch.testing.assert_close(torch.autograd.grad(mean(x.detach(), weights), weights, cotangent)[0], both[1])
+
+
+def test_gradient_on_the_circle_is_that_of_the_mean_angle() -> None:
+    angles = torch.tensor([-0.9, 0.1, 1.1], dtype=torch.float64, requires_grad=True)
+    weights = torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64)
+    mean = Sphere().mean(torch.stack([angles.cos(), angles.sin()], -1), weights)
+    angle = torch.atan2(mean[1], mean[0])
+    torch.testing.assert_close(angle, (weights * angles).sum() / 6)
+    (gradient,) = torch.autograd.grad(angle, angles)
+    torch.testing.assert_close(gradient, weights / 6)
+
+
+def test_a_ring_around_the_pole_takes_many_iterations_and_arrives() -> None:
+    turn = torch.linspace(0, 2 * math.pi, 12, dtype=torch.float64)[1:]
+    for polar in (0.1, 1.0, 1.4):
+        ring = torch.stack(
+            [
+                math.sin(polar) * turn.cos(),
+                math.sin(polar) * turn.sin(),
+                torch.full_like(turn, math.cos(polar)),
+            ],
+            -1,
+        )
+        start = torch.tensor([math.sin(0.3), 0.0, math.cos(0.3)], dtype=torch.float64)
+        result = karcher_mean(Sphere(), ring, start=start)
+        assert result.converged
+        torch.testing.assert_close(result.mean, torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64))
+        assert result.iterations < 200
+
+
+def test_a_mean_that_does_not_converge_warns_with_the_residual() -> None:
+    x = cloud(Sphere(), (4,), (3,), 6)
+    with pytest.warns(NumericalWarning, match=r"3 of 3 means on Sphere\(\).*residual is \d"):
+        result = karcher_mean(Sphere(), x, start=x[:, 0], max_iterations=1)
+    assert not result.converged.any()
+    assert (result.iterations == 1).all()
+    assert (karcher_mean(Sphere(), x, start=x[:, 0], tolerance=1e-3).residual > 1e-14).all()
+
+
+def test_errors_carry_the_number() -> None:
+    x = cloud(Sphere(), (4,), (), 3)
+    with pytest.raises(GeowarpError, match=r"smallest weight is -2\.0e\+00"):
+        Sphere().mean(x, torch.tensor([1.0, -2.0, 3.0]))
+    with pytest.raises(GeowarpError, match=r"1 sets of weights sum to 0"):
+        Sphere().mean(x, torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 0.0]]))
+    with pytest.raises(GeowarpError, match=r"weights have shape \(2,\).*3"):
+        Sphere().mean(x, torch.ones(2))
+    with pytest.raises(GeowarpError, match=r"shape \(4,\).*N"):
+        Sphere().mean(x[0])
+    with pytest.raises(NonFiniteError, match="1 weights"):
+        Euclidean(1).mean(x, torch.tensor([1.0, math.nan, 1.0]))
+    x[1, 2] = math.nan
+    for manifold in (Sphere(), Euclidean(1)):
+        with pytest.raises(NonFiniteError, match="1 entries of the points"):
+            manifold.mean(x)
+
+
+def test_half_precision_is_computed_in_single() -> None:
+    x = cloud(Sphere(), (4,), (), 5, dtype=torch.float32)
+    half = Sphere().mean(x.bfloat16())
+    assert half.dtype == torch.bfloat16
+    torch.testing.assert_close(half.float(), Sphere().mean(x.bfloat16().float()), atol=0.004, rtol=0)
+
+
+def test_a_manifold_of_geoopt_has_a_mean() -> None:
+    import geoopt
+
+    ball = geoopt.PoincareBall().double()
+    x = torch.tensor([[0.5, 0.0], [-0.5, 0.0], [0.0, 0.7], [0.0, -0.7]], dtype=torch.float64)
+    result = karcher_mean(ball, x)
+    assert result.converged
+    torch.testing.assert_close(result.mean, torch.zeros(2, dtype=torch.float64), atol=1e-14, rtol=0)
