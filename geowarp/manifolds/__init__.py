@@ -6,6 +6,7 @@ from .grassmann import Grassmann
 from .karcher import KarcherMean, karcher_mean
 from .oblique import Oblique
 from .retractions import QR, Cayley, Exponential, Polar, Retraction
+from .special_orthogonal import SpecialOrthogonal
 from .sphere import Sphere
 from .stiefel import AlphaMetric, CanonicalMetric, EuclideanMetric, Stiefel, StiefelMetric
 
@@ -23,6 +24,7 @@ __all__ = [
     "Oblique",
     "Polar",
     "Retraction",
+    "SpecialOrthogonal",
     "Sphere",
     "Stiefel",
     "StiefelMetric",
