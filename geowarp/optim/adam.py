@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torch.optim.adamw import adamw
 
-from .._geoopt import geoopt
 from ..errors import GeowarpError
 from .batch import Batch, FlatBatch, State
+from .kernel import Slope
 from .optimizer import RiemannianOptimizer
 
 __all__ = ["RiemannianAdam"]
@@ -117,28 +117,24 @@ class RiemannianAdam(RiemannianOptimizer):
             state["max_exp_avg_sq"] = second.clone()
         return state
 
-    def _update(self, batch: Batch, points: Tensor, gradients: Tensor) -> Tensor:
-        manifold, group = _cheapest(batch.manifold, batch.group), batch.group
+    def _update(self, batch: Batch, slope: Slope) -> Tensor:
+        group, state, kernel = batch.group, batch.state, batch.kernel
         beta1, beta2 = group["betas"]
-        first, second, step = batch.state["exp_avg"], batch.state["exp_avg_sq"], batch.state["step"]
+        first, second, step = state["exp_avg"], state["exp_avg_sq"], state["step"]
 
-        gradient = manifold.egrad2rgrad(points, gradients)
-        first.lerp_(gradient, 1 - beta1)
-        second.lerp_(manifold.component_inner(points, gradient), 1 - beta2)
+        kernel.accumulate(slope, first, beta1, 1 - beta1)
+        second.lerp_(slope.squared, 1 - beta2)
         step.add_(1)
         if group["amsgrad"]:
-            second = torch.maximum(batch.state["max_exp_avg_sq"], second, out=batch.state["max_exp_avg_sq"])
+            second = torch.maximum(state["max_exp_avg_sq"], second, out=state["max_exp_avg_sq"])
 
-        unbiased = second / batch.per_point(_bias_correction(beta2, step))
-        scale = -group["lr"] / (batch.per_point(_bias_correction(beta1, step)) * unbiased.sqrt_().add_(group["eps"]))
-        direction = first * scale
-        if group["manifold_weight_decay"]:
-            decay = manifold.egrad2rgrad(points, points)
-            direction = direction - group["lr"] * group["manifold_weight_decay"] * decay
-
-        points, transported = manifold.retr_transp(points, direction, first)
-        first.copy_(transported)
-        return points
+        size = (second / batch.per_point(_bias_correction(beta2, step))).sqrt_().add_(group["eps"])
+        scale = -group["lr"] / (batch.per_point(_bias_correction(beta1, step)) * size)
+        if not group["manifold_weight_decay"]:
+            return kernel.move(slope.points, first, scale, first, _step_bound(group))
+        decay = kernel.gradient(kernel.slope(slope.points, slope.points))
+        direction = scale * first - group["lr"] * group["manifold_weight_decay"] * decay
+        return kernel.move(slope.points, direction, 1.0, first, None)
 
     def _step_flat(self, batch: FlatBatch) -> None:
         group = batch.group
@@ -180,23 +176,16 @@ def _bias_correction(beta: float, step: Tensor) -> Tensor:
     return -torch.expm1(step * math.log(beta)) if beta > 0 else torch.ones_like(step)
 
 
-def _step_bound(beta1: float, beta2: float) -> float:
-    """Return the largest length of a step, in units of lr.
+def _step_bound(group: dict[str, Any]) -> float | None:
+    """Return the largest norm that a step can have, or None where the learning rate is a tensor.
 
     For the weights a and c of the two moments, ``|Σ aᵢgᵢ|² <= Σ aᵢ²/cᵢ · Σ cᵢ|gᵢ|²`` (Cauchy–Schwarz).
     """
-    if beta1**2 >= beta2 or beta2 == 0:
-        return math.inf
-    return max(1.0, (1 - beta1) / math.sqrt((1 - beta2) * (1 - beta1**2 / beta2)))
-
-
-def _cheapest(manifold: geoopt.Manifold, group: dict[str, Any]) -> geoopt.Manifold:
-    """Return the manifold with the cheapest retraction that is accurate for the steps that Adam can take."""
-    lr, decays = group["lr"], group["manifold_weight_decay"]
-    small = hasattr(manifold, "for_small_steps") and not decays and not isinstance(lr, Tensor)
-    if small and lr * _step_bound(*group["betas"]) <= 1:
-        return manifold.for_small_steps()
-    return manifold
+    (beta1, beta2), lr = group["betas"], group["lr"]
+    if isinstance(lr, Tensor) or beta1**2 >= beta2:
+        return None
+    bound: float = lr * max(1.0, (1 - beta1) / math.sqrt((1 - beta2) * (1 - beta1**2 / beta2)))
+    return bound
 
 
 def _check_hyper_parameters(group: dict[str, Any]) -> None:

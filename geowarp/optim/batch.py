@@ -9,6 +9,8 @@ from torch import Tensor
 from .._geoopt import geoopt
 from ..errors import GeowarpError
 from ..manifolds import Euclidean
+from .kernel import Slope, kernel_for
+from .memory import Memory, stack
 
 __all__ = ["Batch", "FlatBatch", "gather", "is_flat"]
 
@@ -68,30 +70,32 @@ class Batch:
     def __init__(self, group: dict[str, Any], manifold: geoopt.Manifold) -> None:
         self.group = group
         self.manifold = manifold
+        self.memory = Memory()
+        self.kernel = kernel_for(manifold, self.memory)
         self.parameters: list[Tensor] = []
         self.names: list[str] = []
         self.state: State = {}
 
     def points(self) -> Tensor:
         """Return the parameters as one tensor ``(B, *shape)``, which may share their memory."""
-        return _stack(self.parameters)
+        return stack(self.parameters, self.memory, "points")
 
     def gradients(self) -> Tensor:
         """Return the gradients as one tensor ``(B, *shape)``, which may share their memory."""
         gradients = [p.grad for p in self.parameters if p.grad is not None]
-        if any(g.layout is not torch.strided for g in gradients):
-            raise GeowarpError(
-                f"sparse gradient for parameter {self.names[0]!r} on {self.manifold!r}; "
-                "use dense gradients, as in Embedding(sparse=False)"
-            )
-        return _stack(gradients)
+        return stack(gradients, self.memory, "gradients")
+
+    def slope(self) -> Slope:
+        """Return the slope of the objective, negated where the group asks to maximize."""
+        gradients = self.gradients()
+        return self.kernel.slope(self.points(), -gradients if self.group["maximize"] else gradients)
 
     def write(self, points: Tensor) -> None:
         """Copy the stacked points back to the parameters."""
         if len(self.parameters) == 1:
             self.parameters[0].copy_(points[0])
         else:
-            torch._foreach_copy_(self.parameters, list(points.unbind(0)))
+            torch._foreach_copy_(self.parameters, self.memory.parts(points))
 
     def per_point(self, values: Tensor) -> Tensor:
         """Return ``(B,)`` values in the shape ``(B, 1, ..., 1)`` that broadcasts over the points."""
@@ -128,12 +132,6 @@ class Batch:
         return moments is None or (moments.dtype == first.dtype and moments.device == first.device)
 
 
-def _stack(tensors: list[Tensor]) -> Tensor:
-    if len(tensors) == 1:
-        return tensors[0].detach().as_subclass(Tensor).unsqueeze(0)
-    return torch.stack(tensors)
-
-
 def gather(
     groups: list[dict[str, Any]], name_of: Callable[[int, int], str]
 ) -> tuple[list[FlatBatch], list[Batch]]:
@@ -144,7 +142,7 @@ def gather(
         name_of: gives a name for the parameter of a group's index and its own.
 
     Raises:
-        GeowarpError: for a parameter on a manifold in half precision, or one that is sharded.
+        GeowarpError: for a constrained parameter in half precision, sharded, or with a sparse gradient.
 
     Example:
         >>> x = torch.nn.Parameter(torch.ones(2))
@@ -184,6 +182,11 @@ def _refuse_unsupported(parameter: Tensor, manifold: geoopt.Manifold, name: str)
         raise GeowarpError(
             f"parameter {name!r} on {manifold!r} is {parameter.dtype}, whose rounding alone leaves the "
             "manifold; keep it in float32 and compute under torch.autocast"
+        )
+    if parameter.grad is not None and parameter.grad.is_sparse:
+        raise GeowarpError(
+            f"sparse gradient for parameter {name!r} on {manifold!r}; "
+            "use dense gradients, as in Embedding(sparse=False)"
         )
     if hasattr(parameter, "full_tensor"):
         raise GeowarpError(

@@ -13,6 +13,7 @@ from .._geoopt import geoopt
 from ..errors import GeowarpError, NonFiniteError, NotOnManifoldError
 from ..manifolds.record import Constraint, constraints_by_id, point_error
 from .batch import Batch, FlatBatch, State, gather
+from .kernel import Slope
 
 __all__ = ["RiemannianOptimizer"]
 
@@ -47,7 +48,7 @@ class RiemannianOptimizer(Optimizer, abc.ABC):
         """Return the state of a batch before its first step, ``(B, ...)`` each."""
 
     @abc.abstractmethod
-    def _update(self, batch: Batch, points: Tensor, gradients: Tensor) -> Tensor:
+    def _update(self, batch: Batch, slope: Slope) -> Tensor:
         """Return the moved points, and move the state of the batch along."""
 
     @abc.abstractmethod
@@ -88,13 +89,12 @@ class RiemannianOptimizer(Optimizer, abc.ABC):
             with torch.enable_grad():
                 loss = closure()
         flat, batches = self._batches()
-        gradients = [batch.gradients() for batch in batches]
-        self._refuse_non_finite(batches, gradients)
+        slopes = [batch.slope() for batch in batches]
+        self._refuse_non_finite(batches, slopes)
         for batch in flat:
             self._step_flat(batch)
-        for stacked, gradient in zip(batches, gradients, strict=True):
-            gradient = -gradient if stacked.group["maximize"] else gradient
-            stacked.write(self._update(stacked, stacked.points(), gradient))
+        for stacked, slope in zip(batches, slopes, strict=True):
+            stacked.write(self._update(stacked, slope))
         self._stabilize(batches)
         return loss
 
@@ -151,16 +151,17 @@ class RiemannianOptimizer(Optimizer, abc.ABC):
             errors = ((point_error(batch.manifold, points[i], batch.names[i])) for i in new)
             raise NotOnManifoldError(next(error for error in errors if error is not None))
 
-    def _refuse_non_finite(self, batches: list[Batch], gradients: list[Tensor]) -> None:
+    def _refuse_non_finite(self, batches: list[Batch], slopes: list[Slope]) -> None:
         """Look once, for all batches together; under compilation and graph capture nothing is looked at."""
-        if not batches or torch.compiler.is_compiling() or _capturing(gradients[0]):
+        if not batches or torch.compiler.is_compiling() or _capturing(slopes[0].squared):
             return
-        device = gradients[0].device
-        if torch.stack([g.sum().to(device) for g in gradients]).isfinite().all():
+        device = slopes[0].squared.device
+        if torch.stack([slope.squared.sum().to(device) for slope in slopes]).isfinite().all():
             return
-        for batch, gradient in zip(batches, gradients, strict=True):
-            for name, finite in zip(batch.names, gradient.isfinite().flatten(1).all(1).tolist(), strict=True):
-                if not finite:
+        for batch in batches:
+            finite = batch.gradients().isfinite().flatten(1).all(1).tolist()
+            for name, fine in zip(batch.names, finite, strict=True):
+                if not fine:
                     raise NonFiniteError(
                         f"gradient of parameter {name!r} on {batch.manifold!r} is not finite; nothing moved. "
                         "Skip the step, or look for the cause with torch.autograd.set_detect_anomaly(True)"

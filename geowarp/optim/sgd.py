@@ -1,6 +1,6 @@
 """Riemannian stochastic gradient descent."""
 
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -8,6 +8,7 @@ from torch.optim.sgd import sgd
 
 from ..errors import GeowarpError
 from .batch import Batch, FlatBatch, State
+from .kernel import Slope
 from .optimizer import RiemannianOptimizer
 
 __all__ = ["RiemannianSGD"]
@@ -100,35 +101,29 @@ class RiemannianSGD(RiemannianOptimizer):
     def _fresh_state(self, batch: Batch, points: Tensor) -> State:
         if not batch.group["momentum"]:
             return {}
-        step = torch.zeros(len(points), dtype=torch.float32, device=points.device)
+        step = torch.zeros(len(points), dtype=points.dtype, device=points.device)
         return {"step": step, "momentum_buffer": torch.zeros_like(points)}
 
-    def _update(self, batch: Batch, points: Tensor, gradients: Tensor) -> Tensor:
-        manifold, group = batch.manifold, batch.group
-        momentum, decay = group["momentum"], group["manifold_weight_decay"]
-        gradient = direction = manifold.egrad2rgrad(points, gradients)
-        if momentum:
-            direction = self._add_momentum(batch, gradient)
-        direction = -group["lr"] * direction
-        if decay:
-            direction = direction - group["lr"] * decay * manifold.egrad2rgrad(points, points)
-        if not momentum:
-            return cast(Tensor, manifold.retr(points, direction))
-        points, transported = manifold.retr_transp(points, direction, batch.state["momentum_buffer"])
-        batch.state["momentum_buffer"].copy_(transported)
-        return points
-
-    def _add_momentum(self, batch: Batch, gradient: Tensor) -> Tensor:
-        momentum, dampening = batch.group["momentum"], batch.group["dampening"]
-        buffer, step = batch.state["momentum_buffer"], batch.state["step"]
-        buffer.mul_(momentum)
-        if dampening:
-            share = torch.where(step > 0, 1 - dampening, 1.0).to(buffer.dtype)
-            buffer.addcmul_(gradient, batch.per_point(share))
+    def _update(self, batch: Batch, slope: Slope) -> Tensor:
+        group, kernel = batch.group, batch.kernel
+        moment = batch.state.get("momentum_buffer")
+        if moment is None:
+            direction = kernel.gradient(slope)
         else:
-            buffer.add_(gradient)
-        step.add_(1)
-        return gradient.add(buffer, alpha=momentum) if batch.group["nesterov"] else buffer
+            kernel.accumulate(slope, moment, group["momentum"], self._share(batch))
+            batch.state["step"].add_(1)
+            direction = moment
+            if group["nesterov"]:
+                direction = kernel.gradient(slope).add(moment, alpha=group["momentum"])
+        if group["manifold_weight_decay"]:
+            decay = kernel.gradient(kernel.slope(slope.points, slope.points))
+            direction = direction + group["manifold_weight_decay"] * decay
+        return kernel.move(slope.points, direction, -group["lr"], moment, None)
+
+    def _share(self, batch: Batch) -> float | Tensor:
+        """Return the part of the gradient that goes into the momentum: all of it at the first step."""
+        dampening, step = batch.group["dampening"], batch.state["step"]
+        return batch.per_point(torch.where(step > 0, 1 - dampening, 1.0).to(step.dtype)) if dampening else 1.0
 
     def _step_flat(self, batch: FlatBatch) -> None:
         group = batch.group
