@@ -4,7 +4,14 @@ __version__ = "0.1.0"
 
 from . import _geoopt as _geoopt  # silences exactly geoopt's import-time deprecation warnings
 from . import manifolds, optim
-from .errors import GeowarpError, NonFiniteError, NotOnManifoldError, NumericalWarning, PerformanceWarning
+from .errors import (
+    GeowarpError,
+    NonFiniteError,
+    NotConvergedError,
+    NotOnManifoldError,
+    NumericalWarning,
+    PerformanceWarning,
+)
 from .manifolds.parameter import (
     ManifoldParameter,
     constrain,
@@ -18,6 +25,7 @@ __all__ = [
     "GeowarpError",
     "ManifoldParameter",
     "NonFiniteError",
+    "NotConvergedError",
     "NotOnManifoldError",
     "NumericalWarning",
     "PerformanceWarning",

@@ -4,6 +4,7 @@ __all__ = [
     "ConformanceError",
     "GeowarpError",
     "NonFiniteError",
+    "NotConvergedError",
     "NotOnManifoldError",
     "NumericalWarning",
     "PerformanceWarning",
@@ -29,6 +30,10 @@ class NonFiniteError(GeowarpError):
 
 class UnavailableError(GeowarpError, NotImplementedError):
     """A manifold has no formula for an operation; the message names what to use instead."""
+
+
+class NotConvergedError(GeowarpError):
+    """An iteration ended before its residual was a rounding error."""
 
 
 class NumericalWarning(UserWarning):

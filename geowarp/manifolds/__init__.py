@@ -8,7 +8,9 @@ from .oblique import Oblique
 from .retractions import QR, Cayley, Exponential, Polar, Retraction
 from .special_orthogonal import SpecialOrthogonal
 from .sphere import Sphere
-from .stiefel import AlphaMetric, CanonicalMetric, EuclideanMetric, Stiefel, StiefelMetric
+from .stiefel import Stiefel
+from .stiefel_log import StiefelLogarithm, stiefel_logarithm
+from .stiefel_metric import AlphaMetric, CanonicalMetric, EuclideanMetric, StiefelMetric
 
 __all__ = [
     "QR",
@@ -27,6 +29,8 @@ __all__ = [
     "SpecialOrthogonal",
     "Sphere",
     "Stiefel",
+    "StiefelLogarithm",
     "StiefelMetric",
     "karcher_mean",
+    "stiefel_logarithm",
 ]

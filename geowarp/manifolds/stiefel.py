@@ -1,53 +1,19 @@
 """The Stiefel manifold of matrices with orthonormal columns, with the α-family of metrics."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .linalg import newton_schulz, skew, sym
+from .linalg import sym
 from .linalg.product import add_product
 from .orthonormal import OrthonormalFrames
 from .retractions import Retraction
+from .stiefel_geodesic import exponential
+from .stiefel_log import distance, logarithm
+from .stiefel_metric import EuclideanMetric, StiefelMetric
 
-__all__ = ["AlphaMetric", "CanonicalMetric", "EuclideanMetric", "Stiefel", "StiefelMetric"]
-
-
-class StiefelMetric:
-    """A metric ``tr uᵀv − (2α + 1) / (2(α + 1)) tr (xᵀu)ᵀ(xᵀv)``, α > −1: what the ``α`` of a value says."""
-
-    alpha: float
-
-
-@dataclass(frozen=True)
-class EuclideanMetric(StiefelMetric):
-    """The metric ``tr uᵀv`` of the surrounding space, α = −1/2."""
-
-    alpha = -0.5
-
-
-@dataclass(frozen=True)
-class CanonicalMetric(StiefelMetric):
-    """The metric ``tr uᵀ(I − x xᵀ/2)v`` of the quotient O(n) / O(n − k), α = 0."""
-
-    alpha = 0.0
-
-
-@dataclass(frozen=True)
-class AlphaMetric(StiefelMetric):
-    """A metric of the α-family, α > −1.
-
-    References:
-        Hüper, Markina, Silva Leite, A Lagrangian approach to extremal curves on Stiefel manifolds,
-        J. Geom. Mech. 13 (2021).
-    """
-
-    alpha: float
-
-    def __post_init__(self) -> None:
-        if self.alpha <= -1:
-            raise ValueError(f"AlphaMetric: alpha = {self.alpha} gives no metric; it must be above -1")
+__all__ = ["Stiefel"]
 
 
 def _product(u: Tensor, v: Tensor | None, keepdim: bool) -> Tensor:
@@ -69,6 +35,7 @@ class Stiefel(OrthonormalFrames):
         Anal. Appl. 20 (1998), section 2.
 
     Example:
+        >>> from geowarp.manifolds import CanonicalMetric
         >>> stiefel = Stiefel(metric=CanonicalMetric())
         >>> x = stiefel.random(8, 3, dtype=torch.float64)
         >>> y = stiefel.retr(x, stiefel.proju(x, torch.randn_like(x)))
@@ -118,22 +85,49 @@ class Stiefel(OrthonormalFrames):
     def expmap(self, x: Tensor, u: Tensor) -> Tensor:
         """Return the geodesic of the metric at time 1, by a 2k x 2k and a k x k matrix exponential.
 
-        With ``A = xᵀu``, ``H = u − xA`` and ``G = HᵀH``:
-        ``[M; N] = expm([[A/(α+1), −G], [I, 0]])[:, :k]`` and the point is ``(xM + HN) expm(αA/(α+1))``, a
-        form without QR, which is smooth at every tangent vector.
+        References:
+            Zimmermann, Hüper, Computing the Riemannian logarithm on the Stiefel manifold: metrics, methods
+            and performance, SIAM J. Matrix Anal. Appl. 43 (2022), section 3.
         """
-        alpha = self.metric.alpha
-        vertical = skew(x.mT @ u)
-        horizontal = u - x @ (x.mT @ u)
-        scale = torch.linalg.matrix_norm(horizontal.detach(), keepdim=True).clamp_min(1)
-        gram = horizontal.mT @ horizontal / scale
-        eye = scale * torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
-        top = torch.cat([vertical / (alpha + 1), -gram], dim=-1)
-        bottom = torch.cat([eye, torch.zeros_like(gram)], dim=-1)
-        first = torch.linalg.matrix_exp(torch.cat([top, bottom], dim=-2))[..., : x.shape[-1]]
-        m, n = first.chunk(2, dim=-2)
-        turned = torch.linalg.matrix_exp(vertical * (alpha / (alpha + 1)))
-        return newton_schulz((x @ m + horizontal @ n / scale) @ turned)
+        return exponential(x, u, self.metric.alpha)
+
+    def logmap(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return the tangent vector at ``x`` whose geodesic reaches ``y``, ``(..., n, k)``.
+
+        Found by shooting; within the injectivity radius it is the shortest. ``stiefel_logarithm`` gives it
+        with its residuals, without raising. A compiled graph cannot raise: there it is NaN where it would.
+
+        Raises:
+            NotConvergedError: beyond the injectivity radius or close to it, and between square points with
+                determinants of opposite sign.
+
+        Example:
+            >>> x, y = torch.tensor([[1.0], [0.0]]), torch.tensor([[0.0], [1.0]])
+            >>> Stiefel().logmap(x, y).squeeze()
+            tensor([0.0000, 1.5708])
+        """
+        return logarithm(x, y, self.metric)
+
+    def dist(self, x: Tensor, y: Tensor, *, keepdim: bool = False) -> Tensor:
+        """Return the length of the geodesic from ``x`` to ``y``, ``(...)``, accurate for the closest points.
+
+        Its gradient is the unit velocity of the geodesic at either end, and 0 at equal points.
+
+        Raises:
+            NotConvergedError: as ``logmap``.
+
+        Example:
+            >>> from geowarp.manifolds import CanonicalMetric
+            >>> x, y = torch.eye(2), torch.tensor([[0.0, -1.0], [1.0, 0.0]])
+            >>> Stiefel().dist(x, y), Stiefel(CanonicalMetric()).dist(x, y)
+            (tensor(2.2214), tensor(1.5708))
+        """
+        value = distance(x, y, self.metric)
+        return value[..., None, None] if keepdim else value
+
+    def cdist(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return all distances ``(..., N, M)`` between ``(..., N, n, k)`` and ``(..., M, n, k)``."""
+        return self.dist(x[..., :, None, :, :], y[..., None, :, :, :])
 
     def transp(self, x: Tensor, y: Tensor, v: Tensor) -> Tensor:
         """Return the projection of ``v`` to the tangent space at ``y``."""

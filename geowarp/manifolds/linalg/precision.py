@@ -17,7 +17,8 @@ def _restore(result: Any, half: torch.dtype | None) -> Any:
         return tuple(_restore(part, half) for part in result)
     if not isinstance(result, Tensor):
         return result
-    return (result if half is None else result.to(half)).contiguous()
+    keep = half is None or not result.is_floating_point()
+    return (result if keep else result.to(half)).contiguous()
 
 
 def full_precision(function: Callable[..., Any]) -> Callable[..., Any]:
