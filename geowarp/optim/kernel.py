@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from .._geoopt import geoopt
-from ..manifolds import QR, Stiefel
+from ..manifolds import QR, Grassmann, Stiefel
 from ..manifolds.linalg.cholesky_qr import cholesky_qr
 from ..manifolds.linalg.near_identity import inverse_cholesky_near_identity
 from ..manifolds.orthonormal import OrthonormalFrames
@@ -105,9 +105,9 @@ class ContractKernel:
 class FrameKernel:
     """The step of Stiefel or Grassmann with the QR retraction, in five products of size n k² instead of ten.
 
-    Up to rounding it gives what the contract gives. The transport is the projection at the new point, which is
-    linear: it is put off until the next gradient is there, and one product projects both. Where a step is known
-    to be short, the triangular factor comes from ``inverse_cholesky_near_identity``.
+    Up to rounding it gives what the contract gives, with projection at the new point as the transport. That
+    is linear, so it is put off until the next gradient is there: one product projects both. Where a step is
+    known to be short, the triangular factor comes from ``inverse_cholesky_near_identity``.
 
     Args:
         manifold: Stiefel or Grassmann, with ``QR()``.
@@ -226,6 +226,6 @@ def kernel_for(manifold: geoopt.Manifold, memory: Memory) -> Kernel:
         ContractKernel
         ContractKernel
     """
-    if isinstance(manifold, OrthonormalFrames) and isinstance(manifold.retraction, QR):
+    if type(manifold) in (Stiefel, Grassmann) and isinstance(manifold.retraction, QR):
         return FrameKernel(manifold, memory)
     return ContractKernel(manifold)
