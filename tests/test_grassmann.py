@@ -133,3 +133,49 @@ def test_grassmann_is_no_stiefel_and_steps_with_one_pass() -> None:
     x, u = point_and_tangent(3, 7, 2)
     torch.testing.assert_close(Grassmann().for_small_steps().retr(x, u), Grassmann().retr(x, u))
     torch.testing.assert_close(Grassmann().inner(x, u, keepdim=True), torch.ones_like(x[:, :1, :1]))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_all_pairs_have_the_accuracy_of_single_distances(dtype: torch.dtype) -> None:
+    grassmann = Grassmann()
+    x, u = point_and_tangent(4, 8, 3)
+    lengths = torch.tensor([0.0, 1e-9, 1e-4, 1e-2, 0.1, 0.25, 0.4, 1.0]).double()
+    y = grassmann.expmap(x[0], lengths[:, None, None] * u[0]) @ random_basis_change(8, 3, 3)
+    x, y = x.to(dtype), y.to(dtype)
+    pairs = grassmann.cdist(x, y)
+    single = torch.stack([torch.stack([grassmann.dist(a, b) for b in y]) for a in x])
+    torch.testing.assert_close(pairs, single, rtol=40 * torch.finfo(dtype).eps, atol=torch.finfo(dtype).eps)
+    assert pairs.dtype == dtype
+    assert pairs.is_contiguous()
+
+
+@pytest.mark.parametrize(("batch", "other"), [((), ()), ((2,), ()), ((2, 1), (3,)), ((0,), ())])
+@pytest.mark.parametrize(("n_x", "n_y"), [(3, 2), (0, 2), (3, 0)])
+def test_all_pairs_broadcast(batch: tuple[int, ...], other: tuple[int, ...], n_x: int, n_y: int) -> None:
+    x, y = Grassmann().random(*batch, n_x, 6, 2).clone(), Grassmann().random(*other, n_y, 6, 2).clone()
+    pairs = Grassmann().cdist(x, y)
+    assert pairs.shape == (*torch.broadcast_shapes(batch, other), n_x, n_y)
+    torch.testing.assert_close(pairs, Grassmann().dist(x[..., :, None, :, :], y[..., None, :, :, :]))
+
+
+@pytest.mark.parametrize("size", [(7, 3), (4, 3), (3, 3), (5, 1)])
+def test_gradients_of_all_pairs_equal_those_of_single_distances(size: tuple[int, int]) -> None:
+    grassmann = Grassmann()
+    x = grassmann.random(2, 3, *size, dtype=torch.float64).clone()
+    near = grassmann.expmap(x[:, :1], grassmann.proju(x[:, :1], 1e-3 * torch.randn_like(x[:, :1])))
+    y = torch.cat([x[:, :2], near, grassmann.random(2, 1, *size, dtype=torch.float64)], dim=1)
+    x.requires_grad_()
+    y.requires_grad_()
+    weight = torch.randn(2, 3, 4, dtype=torch.float64)
+    pairs = torch.autograd.grad((weight * grassmann.cdist(x, y)).sum(), (x, y))
+    single = torch.autograd.grad((weight * grassmann.dist(x[:, :, None], y[:, None])).sum(), (x, y))
+    for a, b in zip(pairs, single, strict=True):
+        assert a.isfinite().all()
+        torch.testing.assert_close(a, b, atol=1e-11, rtol=0)
+
+
+def test_all_pairs_compile_in_one_graph() -> None:
+    torch.compiler.reset()
+    x = Grassmann().random(3, 6, 2).clone()
+    compiled = torch.compile(lambda a, b: Grassmann().cdist(a, b), fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(x, x), Grassmann().cdist(x, x))

@@ -5,47 +5,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .linalg import newton_schulz, polar_factor, safe_sqrt, sym
+from .grassmann_distance import distance, logarithm, pairwise_distance
+from .linalg import newton_schulz, polar_factor
 from .linalg.dominant_subspace import dominant_subspace
 from .linalg.eigenfunction import symmetric_function
 from .linalg.product import add_product
-from .linalg.trigonometric import arccos_ratio, cos_sqrt, sinc_sqrt, versine_sqrt
+from .linalg.trigonometric import cos_sqrt, sinc_sqrt, versine_sqrt
 from .orthonormal import OrthonormalFrames
 
 __all__ = ["Grassmann"]
-
-
-def _aligned(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Return ``xᵀŷ`` (symmetric) and ``ŷ − x xᵀŷ`` for the basis ŷ of span(y) nearest to x."""
-    y = y @ polar_factor(y.mT @ x)
-    cosine = x.mT @ y
-    normal = y - x @ cosine
-    return sym(cosine), normal - x @ (x.mT @ normal)
-
-
-def _log(x: Tensor, y: Tensor) -> Tensor:
-    cosine, normal = _aligned(x, y)
-    return normal @ symmetric_function(cosine, arccos_ratio)
-
-
-class _Distance(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, y: Tensor) -> Tensor:
-        ctx.save_for_backward(x, y)
-        u, cosine, _ = torch.linalg.svd(y.mT @ x)
-        turned = y @ u
-        normal = turned - x @ (x.mT @ turned)
-        normal = normal - x @ (x.mT @ normal)
-        distance: Tensor = torch.atan2(normal.norm(dim=-2), cosine).norm(dim=-1)
-        return distance
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
-        x, y = ctx.saved_tensors
-        at_x, at_y = _log(x, y), _log(y, x)
-        size = safe_sqrt(at_x.square().sum((-2, -1), keepdim=True))
-        scale = torch.where(size > 0, -grad[..., None, None] / torch.where(size > 0, size, 1), 0)
-        return scale * at_x, scale * at_y
 
 
 class Grassmann(OrthonormalFrames):
@@ -106,7 +74,7 @@ class Grassmann(OrthonormalFrames):
 
     def logmap(self, x: Tensor, y: Tensor) -> Tensor:
         """Return the horizontal vector at ``x`` whose geodesic reaches span(y), for any basis ``y``."""
-        return _log(x, y)
+        return logarithm(x, y)
 
     def transp(self, x: Tensor, y: Tensor, v: Tensor) -> Tensor:
         """Return the parallel transport of ``v`` along the geodesic from span(x) to span(y).
@@ -114,20 +82,19 @@ class Grassmann(OrthonormalFrames):
         With ``u = log_x y`` and ``G = uᵀu``: ``v − (x sinc√G + u (1 − cos√G) / G) uᵀv``, in the basis
         y.
         """
-        u = _log(x, y)
+        u = logarithm(x, y)
         gram = u.mT @ u
         part = x @ symmetric_function(gram, sinc_sqrt) + u @ symmetric_function(gram, versine_sqrt)
         return (v - part @ (u.mT @ v)) @ polar_factor(x.mT @ y)
 
     def dist(self, x: Tensor, y: Tensor, *, keepdim: bool = False) -> Tensor:
         """Return ``√Σθ²`` of the principal angles θ (radians), by ``atan2`` of their sines and cosines."""
-        x, y = torch.broadcast_tensors(x, y)
-        distance: Tensor = _Distance.apply(x, y)  # type: ignore[no-untyped-call]
-        return distance[..., None, None] if keepdim else distance
+        value = distance(x, y)
+        return value[..., None, None] if keepdim else value
 
     def cdist(self, x: Tensor, y: Tensor) -> Tensor:
         """Return all distances ``(..., N, M)`` between ``(..., N, n, k)`` and ``(..., M, n, k)``."""
-        return self.dist(x[..., :, None, :, :], y[..., None, :, :, :])
+        return pairwise_distance(x, y)
 
     def initial_mean(self, x: Tensor, weights: Tensor) -> Tensor:
         """Return the mean of the projectors, the top k eigenvectors of ``Σ w_i x_i x_iᵀ``."""

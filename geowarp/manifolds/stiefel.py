@@ -125,10 +125,6 @@ class Stiefel(OrthonormalFrames):
         value = distance(x, y, self.metric)
         return value[..., None, None] if keepdim else value
 
-    def cdist(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return all distances ``(..., N, M)`` between ``(..., N, n, k)`` and ``(..., M, n, k)``."""
-        return self.dist(x[..., :, None, :, :], y[..., None, :, :, :])
-
     def transp(self, x: Tensor, y: Tensor, v: Tensor) -> Tensor:
         """Return the projection of ``v`` to the tangent space at ``y``."""
         return self.proju(y, v)
