@@ -5,6 +5,7 @@ from .euclidean import Euclidean
 from .grassmann import Grassmann
 from .karcher import KarcherMean, karcher_mean
 from .oblique import Oblique
+from .product import ProductManifold
 from .retractions import QR, Cayley, Exponential, Polar, Retraction
 from .special_orthogonal import SpecialOrthogonal
 from .sphere import Sphere
@@ -25,6 +26,7 @@ __all__ = [
     "Manifold",
     "Oblique",
     "Polar",
+    "ProductManifold",
     "Retraction",
     "SpecialOrthogonal",
     "Sphere",

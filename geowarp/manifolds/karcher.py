@@ -17,7 +17,8 @@ from .linalg.dimensions import append_dimensions
 __all__ = ["KarcherMean", "karcher_mean", "normalized_weights"]
 
 _CHECK_EVERY = 4
-_SMALLEST_STEP = 1e-4
+_SMALLEST_STEP = 1e-3
+_STAGNATION = 1000.0
 
 
 class KarcherMean(NamedTuple):
@@ -75,8 +76,9 @@ def karcher_mean(
         x: ``(..., N, *point)``.
         weights: ``(..., N)``, nonnegative; they are divided by their sum. Equal by default.
         start: ``(..., *point)``; by default the manifold's ``initial_mean``.
-        tolerance: of the residual, relative to ``1 + √(Σ w_i dist(m, x_i)²)``; by default twice the rounding
-            unit times the root of the number of entries of a point.
+        tolerance: of the residual, relative to ``1 + √(Σ w_i dist(m, x_i)²)``. By default the search goes to
+            twice the rounding unit times the root of the number of entries of a point, and has converged
+            within 1000 times that, for coordinates in which the logarithm has larger rounding errors.
         max_iterations: the largest number of steps.
 
     Raises:
@@ -102,8 +104,9 @@ def karcher_mean(
         problem = _Problem(manifold, x.detach(), weights.detach())
         start = _start(problem) if start is None else start
         size = math.prod(x.shape[x.ndim - manifold.ndim :])
-        relative = 2 * torch.finfo(x.dtype).eps * math.sqrt(size) if tolerance is None else tolerance
-        result = _descend(problem, start, relative, max_iterations)
+        target = 2 * torch.finfo(x.dtype).eps * math.sqrt(size) if tolerance is None else tolerance
+        slack = _STAGNATION if tolerance is None else 1.0
+        result = _descend(problem, start, target, slack, max_iterations)
     if not bool(result.converged.all()):
         warnings.warn(
             f"karcher_mean: {int((~result.converged).sum())} of {result.converged.numel()} means on "
@@ -177,7 +180,9 @@ def _evaluate(problem: _Problem, mean: Tensor) -> _State:
     return _State(mean, direction, safe_sqrt(problem.inner(mean, direction, direction)), variance)
 
 
-def _descend(problem: _Problem, start: Tensor, tolerance: float, max_iterations: int) -> KarcherMean:
+def _descend(
+    problem: _Problem, start: Tensor, tolerance: float, slack: float, max_iterations: int
+) -> KarcherMean:
     state = _evaluate(problem, start)
     step, iterations = torch.ones_like(state.residual), torch.zeros_like(state.residual, dtype=torch.long)
     for iteration in range(max_iterations):
@@ -189,7 +194,7 @@ def _descend(problem: _Problem, start: Tensor, tolerance: float, max_iterations:
         state = _State(*(torch.where(accept, new, old) for new, old in zip(trial, state, strict=True)))
         step = torch.where(active & ~accept, 0.5 * step, step)
         iterations += active
-    converged = state.residual <= tolerance * (1 + state.variance.sqrt())
+    converged = state.residual <= slack * tolerance * (1 + state.variance.sqrt())
     batch = converged.shape[: converged.ndim - problem.manifold.ndim]
     return KarcherMean(state.mean, *(v.reshape(batch) for v in (iterations, state.residual, converged)))
 
