@@ -28,7 +28,7 @@ from .geodesic import (
 )
 from .gradients import check_gradients, check_gradients_at_coincidence, check_norm_gradient_at_zero
 from .mean import check_mean_midpoint, check_mean_stationary
-from .retraction import check_retraction_lands, check_retraction_order
+from .retraction import check_exponential_order, check_retraction_lands, check_retraction_order
 from .runtime import check_autocast, check_compile, check_half_precision
 from .suite import CHECKS, Claims, Result, check_manifold, checks, run_check
 from .tangent import (
@@ -76,6 +76,7 @@ __all__ = [
     "check_empty_batch",
     "check_equality",
     "check_exponential_inverts_logarithm",
+    "check_exponential_order",
     "check_geodesic",
     "check_geodesic_length",
     "check_geodesic_speed",

@@ -78,7 +78,7 @@ def check_geodesic_length(
     tolerance: float | None = None,
     seed: int = 0,
 ) -> float:
-    """Require ``dist(x, exp_x(u)) = ‖u‖_x`` for ``u`` of length ``radius`` and radius / 1000.
+    """Require ``dist(x, exp_x(u)) = ‖u‖_x`` for ``u`` of length ``radius`` and a 10⁴th of it.
 
     Returns the largest deviation, relative to the radius.
 
@@ -88,7 +88,7 @@ def check_geodesic_length(
         True
     """
     largest = 0.0
-    for length in (radius, radius / 1000):
+    for length in (radius, radius / 1e4):
         u = direction(manifold, x, seed, length)
         value = deviation(manifold.dist(x, manifold.expmap(x, u)) / length, manifold.norm(x, u) / length)
         slack = radius / length  # the coordinates of exp_x(u) are rounded to eps, not to eps ‖u‖

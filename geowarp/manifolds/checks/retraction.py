@@ -7,11 +7,11 @@ from ..._geoopt import geoopt
 from ...errors import ConformanceError
 from .measure import deviation, direction, point_departure, require, rounding
 
-__all__ = ["check_retraction_lands", "check_retraction_order"]
+__all__ = ["check_exponential_order", "check_retraction_lands", "check_retraction_order"]
 
 
-def _separation(manifold: geoopt.Manifold, x: Tensor, u: Tensor, order: int) -> Tensor:
-    y = manifold.retr(x, u)
+def _separation(manifold: geoopt.Manifold, x: Tensor, y: Tensor, u: Tensor, order: int) -> Tensor:
+    """Return how far y, where u is to lead from x, is from there to first or to second order."""
     if order == 1:
         error = y - x - u
     else:
@@ -23,13 +23,34 @@ def _separation(manifold: geoopt.Manifold, x: Tensor, u: Tensor, order: int) -> 
     return size
 
 
+def _require_slope(
+    manifold: geoopt.Manifold, x: Tensor, name: str, order: int, slack: float, seed: int
+) -> float:
+    """Return the slope of log error against log step, over the errors that are above rounding."""
+    u = direction(manifold, x, seed)
+    times = torch.logspace(-1, -2.5, 10, dtype=x.dtype, device=x.device)
+    move = getattr(manifold, name)
+    errors = torch.stack([_separation(manifold, x, move(x, t * u), t * u, order) for t in times])
+    seen = ~(errors <= torch.finfo(x.dtype).eps ** 0.8 * max(1, x.numel()) ** 0.5)
+    if int(seen.sum()) < 2:
+        return float("inf")
+    step, size = times[seen].log(), errors[seen].log()
+    step = step - step.mean()
+    slope = float((step * size).sum() / step.square().sum())
+    if not slope >= order + 1 - slack:
+        raise ConformanceError(
+            f"{manifold!r}: {name} has slope {slope:.1f}, below {order + 1} for order {order}"
+        )
+    return slope
+
+
 def check_retraction_order(
     manifold: geoopt.Manifold, x: Tensor, *, order: int = 1, slack: float = 0.2, seed: int = 0
 ) -> float:
     """Require that ``retr`` is of first or second order; return the slope of its error against the step.
 
     The error at ``t u`` is ``‖retr(x, t u) − x − t u‖`` for the first order, whose slope in a log–log plot is
-    2, and for the second order, slope 3, ``‖log_x retr(x, t u) − t u‖`` or, for want of a logarithm,
+    2. The second order requires also slope 3 of ``‖log_x retr(x, t u) − t u‖`` or, for want of a logarithm,
     ``‖retr(x, t u) − exp_x(t u)‖``. Only errors above rounding count; without any the slope is infinite.
 
     Args:
@@ -52,20 +73,20 @@ def check_retraction_order(
         Traceback (most recent call last):
         geowarp.errors.ConformanceError: Stiefel(...): retr has slope 2.0, below 3 for order 2
     """
-    u = direction(manifold, x, seed)
-    times = torch.logspace(-1, -2.5, 10, dtype=x.dtype, device=x.device)
-    errors = torch.stack([_separation(manifold, x, t * u, order) for t in times])
-    seen = ~(errors <= 100 * torch.finfo(x.dtype).eps * max(1, x.numel()) ** 0.5)
-    if int(seen.sum()) < 2:
-        return float("inf")
-    step, size = times[seen].log(), errors[seen].log()
-    step = step - step.mean()
-    slope = float((step * size).sum() / step.square().sum())
-    if not slope >= order + 1 - slack:
-        raise ConformanceError(
-            f"{manifold!r}: retr has slope {slope:.1f}, below {order + 1} for order {order}"
-        )
-    return slope
+    return [_require_slope(manifold, x, "retr", degree, slack, seed) for degree in range(1, order + 1)][-1]
+
+
+def check_exponential_order(
+    manifold: geoopt.Manifold, x: Tensor, *, slack: float = 0.2, seed: int = 0
+) -> float:
+    """Require slope 2 of ``‖exp_x(t u) − x − t u‖``; return the slope. The rest is as for a retraction.
+
+    Example:
+        >>> from geowarp.manifolds import Sphere
+        >>> round(check_exponential_order(Sphere(), Sphere().random(4, 3, dtype=torch.float64)), 1)
+        2.0
+    """
+    return _require_slope(manifold, x, "expmap", 1, slack, seed)
 
 
 def check_retraction_lands(

@@ -132,7 +132,7 @@ def check_inner_product(
         >>> check_inner_product(Sphere(), Sphere().random(4, 3, dtype=torch.float64)) < 1e-14
         True
     """
-    u, v, w = (direction(manifold, x, seed + i) for i in range(3))
+    u, v, w = (direction(manifold, x, seed + i, length=0.7) for i in range(3))
     square = manifold.inner(x, u)
     values = (
         deviation(manifold.inner(x, u, v), manifold.inner(x, v, u)),

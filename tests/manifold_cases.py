@@ -1,0 +1,122 @@
+"""The manifolds of the conformance tests: how each is made, the shape of its points, and what it claims."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from geowarp.manifolds import (
+    QR,
+    AlphaMetric,
+    CanonicalMetric,
+    Cayley,
+    Euclidean,
+    EuclideanMetric,
+    Exponential,
+    Grassmann,
+    Manifold,
+    Oblique,
+    Polar,
+    SpecialOrthogonal,
+    Sphere,
+    Stiefel,
+)
+from geowarp.manifolds.checks import Claims
+
+MATRIX_EXP = "torch.matrix_exp of one float64 matrix of norm below 0.05 has an error of up to 1e-10"
+COINCIDENT = "the gradient of logmap at y = x is one of rounding errors"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A manifold, made anew at every call; ``absent`` names the checks for which it has no operation.
+
+    ``variant`` is a manifold that differs from another case in its retraction alone.
+    """
+
+    make: Callable[[], Manifold]
+    shape: tuple[int, ...]
+    claims: Claims = field(default_factory=Claims)
+    absent: frozenset[str] = frozenset()
+    variant: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"{self.make()!r}-{'x'.join(map(str, self.shape))}"
+
+    def points(self, *batch: int, dtype: torch.dtype) -> Tensor:
+        points: Tensor = self.make().random(*batch, *self.shape, dtype=dtype)
+        return points.detach().clone()
+
+    def defects(self, check: str, kind: str) -> list[str]:
+        """Return why the check is known to fail at points of this kind."""
+        return [
+            reason
+            for (name, prefix, kinds), reason in DEFECTS.items()
+            if name == check and self.name.startswith(prefix) and kind in kinds.split()
+        ]
+
+
+# (check, beginning of the name of the case, kinds of points): why. Nothing else may fail, and these must.
+DEFECTS: dict[tuple[str, str, str], str] = {
+    ("check_broadcasting", "Stiefel", "pair"): "transp(x, y, v) ignores the batch dimensions of x",
+    (
+        "check_distance_zero",
+        "Grassmann",
+        "point batch float32",
+    ): "the gradient is a unit vector of rounding errors",
+    ("check_geodesic", "Stiefel(AlphaMetric(alpha=0.4), QR())", "point"): MATRIX_EXP,
+    ("check_geodesic", "Stiefel(EuclideanMetric(), Polar())-16x2", "point"): MATRIX_EXP,
+    ("check_geodesic_speed", "Stiefel(AlphaMetric(alpha=0.4), QR())", "point"): MATRIX_EXP,
+    ("check_geodesic_speed", "Stiefel(EuclideanMetric(), Polar())-16x2", "point"): MATRIX_EXP,
+    ("check_gradients_at_coincidence", "Oblique", "pair"): COINCIDENT,
+    ("check_gradients_at_coincidence", "Sphere", "pair"): COINCIDENT,
+}
+
+
+def span(x: Tensor, y: Tensor) -> Tensor:
+    """Return the difference of the projectors on two subspaces."""
+    return x @ x.mT - y @ y.mT
+
+
+FLAT = Claims(radius=3.0, order=2, isometric=True)
+FIRST, SECOND = Claims(), Claims(order=2)
+ROUND = Claims(radius=3.0, order=2, isometric=True)
+ROTATION, SECOND_ROTATION = (Claims(radius=1.0, order=order, isometric=True) for order in (1, 2))
+SUBSPACE = Claims(radius=1.0, order=2, isometric=True, difference=span)
+
+CASES = [
+    Case(lambda: Euclidean(0), (), FLAT),
+    Case(lambda: Euclidean(1), (3,), FLAT),
+    Case(lambda: Euclidean(2), (2, 2), FLAT),
+    Case(Sphere, (3,), ROUND),
+    Case(Sphere, (2,), ROUND),
+    Case(Oblique, (3, 2), ROUND),
+    Case(lambda: Stiefel(EuclideanMetric(), QR()), (5, 2), FIRST),
+    Case(lambda: Stiefel(EuclideanMetric(), Polar()), (5, 2), SECOND, variant=True),
+    Case(lambda: Stiefel(EuclideanMetric(), Cayley()), (5, 2), FIRST, variant=True),
+    Case(lambda: Stiefel(EuclideanMetric(), Exponential()), (5, 2), SECOND, variant=True),
+    Case(lambda: Stiefel(CanonicalMetric(), QR()), (5, 2), FIRST),
+    Case(lambda: Stiefel(CanonicalMetric(), Polar()), (5, 2), FIRST, variant=True),
+    Case(lambda: Stiefel(CanonicalMetric(), Cayley()), (5, 2), SECOND, variant=True),
+    Case(lambda: Stiefel(CanonicalMetric(), Exponential()), (5, 2), SECOND, variant=True),
+    Case(lambda: Stiefel(AlphaMetric(0.4), QR()), (5, 2), FIRST),
+    Case(lambda: Stiefel(AlphaMetric(0.4), Exponential()), (5, 2), SECOND, variant=True),
+    Case(Stiefel, (4, 1), FIRST),
+    Case(Stiefel, (3, 3), FIRST),
+    Case(lambda: Stiefel(CanonicalMetric(), Cayley()), (3, 3), SECOND),
+    Case(lambda: Stiefel(CanonicalMetric(), Cayley()), (1, 1), SECOND),
+    Case(lambda: Stiefel(EuclideanMetric(), Polar()), (16, 2), SECOND),
+    Case(lambda: Grassmann(QR()), (5, 2), SUBSPACE),
+    Case(lambda: Grassmann(Polar()), (5, 2), SUBSPACE, variant=True),
+    Case(lambda: Grassmann(Cayley()), (5, 2), SUBSPACE, variant=True),
+    Case(lambda: Grassmann(Exponential()), (5, 2), SUBSPACE, variant=True),
+    Case(Grassmann, (3, 1), SUBSPACE),
+    Case(Grassmann, (3, 3), SUBSPACE),
+    Case(lambda: SpecialOrthogonal(QR()), (3, 3), ROTATION),
+    Case(lambda: SpecialOrthogonal(Polar()), (3, 3), SECOND_ROTATION, variant=True),
+    Case(lambda: SpecialOrthogonal(Cayley()), (3, 3), SECOND_ROTATION, variant=True),
+    Case(lambda: SpecialOrthogonal(Exponential()), (4, 4), SECOND_ROTATION),
+    Case(SpecialOrthogonal, (2, 2), SECOND_ROTATION),
+]
