@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: test check demo clean
+.PHONY: test check demo docs benchmarks clean
 .DEFAULT_GOAL := test
 
 .venv/.torch: constraints.txt
@@ -18,11 +18,25 @@ BIN := .venv/bin
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[demo]'
 	touch $@
 
+.venv/.docs: .venv/.torch pyproject.toml setup.cfg
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	touch $@
+
+.venv/.bench: .venv/.torch pyproject.toml setup.cfg
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	touch $@
+
 test: .venv/.ready
 	$(BIN)/python -m pytest -q
 
 demo: .venv/.demo
 	$(BIN)/python -m geowarp demo
+
+docs: .venv/.docs
+	$(BIN)/sphinx-build -W -q docs docs/build
+
+benchmarks: .venv/.bench
+	$(BIN)/python benchmarks/optimizer_step.py
 
 check: .venv/.ready
 	$(BIN)/ruff check .
@@ -30,4 +44,4 @@ check: .venv/.ready
 	$(BIN)/mypy
 
 clean:
-	rm -rf .venv build dist *.egg-info
+	rm -rf .venv build dist docs/build *.egg-info
