@@ -116,7 +116,10 @@ class Geodesic:
         count = doublings_for(4 * max(1.0, 1 / (1 + alpha)))
         right = v[..., : v.shape[-1], :] * (alpha / (alpha + 1))
         self.v, self.alpha = v, alpha
-        self._left, self._right = expm1_stages(generator(v, alpha), count), expm1_stages(right, count)
+        self._left = expm1_stages(generator(v, alpha), count)
+        self._right = expm1_stages(right, count) if alpha != 0 else [right] * (count + 1)
+        self.difference = _difference(self.left, self.right)
+        """The end minus ``[I; 0]``, to relative accuracy."""
 
     @property
     def left(self) -> Tensor:
@@ -127,11 +130,6 @@ class Geodesic:
     def right(self) -> Tensor:
         """``expm(cA) − I``."""
         return self._right[0]
-
-    @property
-    def difference(self) -> Tensor:
-        """The end minus ``[I; 0]``, to relative accuracy."""
-        return _difference(self.left, self.right)
 
     @property
     def velocity(self) -> Tensor:

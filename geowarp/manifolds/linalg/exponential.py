@@ -5,6 +5,8 @@ import math
 import torch
 from torch import Tensor
 
+from .product import add_product
+
 __all__ = ["doublings_for", "expm1_stages"]
 
 _RADIUS = 0.7  # of the Taylor polynomial of degree 16, to float64 accuracy
@@ -21,19 +23,20 @@ def doublings_for(norm: float) -> int:
 
 
 def _taylor(w: Tensor) -> Tensor:
-    coefficients = [1 / math.factorial(j) for j in range(17)]
-    eye = torch.eye(w.shape[-1], dtype=w.dtype, device=w.device)
     square = w @ w
     cube, fourth = w @ square, square @ square
 
     def cubic(first: int) -> Tensor:
-        a, b, c, d = coefficients[first : first + 4]
-        return a * eye + b * w + c * square + d * cube
+        a, b, c, d = (1 / math.factorial(j) for j in range(first, first + 4))
+        value = torch.add(b * w, square, alpha=c).add_(cube, alpha=d)
+        if first > 1:  # w itself is added last, to keep its digits
+            value.diagonal(dim1=-2, dim2=-1).add_(a)
+        return value
 
     tail = cubic(13)
-    for first in (9, 5):
-        tail = cubic(first) + fourth @ tail
-    return w + (square / 2 + cube / 6 + fourth / 24 + w @ (fourth @ tail))
+    for first in (9, 5, 1):
+        tail = add_product(cubic(first), fourth, tail)
+    return add_product(w, w, tail)
 
 
 def expm1_stages(matrix: Tensor, doublings: int) -> list[Tensor]:
@@ -55,6 +58,6 @@ def expm1_stages(matrix: Tensor, doublings: int) -> list[Tensor]:
     value = _taylor(matrix * 2.0**-doublings)
     stages = [value]
     for _ in range(doublings):
-        value = 2 * value + value @ value
+        value = add_product(2 * value, value, value)
         stages.append(value)
     return stages[::-1]
