@@ -106,6 +106,17 @@ def test_adam_steps_on_a_manifold_of_geoopt(amsgrad: bool) -> None:
         torch.testing.assert_close(p.detach(), q.detach(), rtol=1e-10, atol=1e-10)
 
 
+def test_equal_manifolds_of_geoopt_are_stacked() -> None:
+    points = [geoopt.ManifoldParameter(torch.zeros(3), geoopt.PoincareBall(c=c)) for c in (1.0, 1.0, 0.5)]
+    for x in points:
+        x.grad = torch.ones(3)
+    optimizer = RiemannianAdam(points)
+    optimizer.step()
+    moments = [optimizer.state[x]["exp_avg"] for x in points]
+    storages = [m.untyped_storage().data_ptr() for m in moments]
+    assert storages[0] == storages[1] != storages[2]
+
+
 @pytest.mark.parametrize("nesterov", [False, True])
 def test_sgd_on_the_sphere_is_its_formula(nesterov: bool) -> None:
     sphere = Sphere()

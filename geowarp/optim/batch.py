@@ -9,6 +9,7 @@ from torch import Tensor
 from .._geoopt import geoopt
 from ..errors import GeowarpError
 from ..manifolds import Euclidean
+from ..manifolds.component import fingerprint
 from .kernel import Slope, kernel_for
 from .memory import Memory, stack
 
@@ -151,6 +152,7 @@ def gather(
         >>> len(flat), len(constrained)
         (1, 0)
     """
+    known = {id(m): fingerprint(m) for group in groups for m in group["manifolds"] if m is not None}
     flat: list[FlatBatch] = []
     batches: dict[Any, Batch] = {}
     for index, group in enumerate(groups):
@@ -162,7 +164,14 @@ def gather(
             name = name_of(index, i)
             _refuse_unsupported(parameter, manifold, name)
             alone = i if group.get("foreach") is False else None
-            key = (index, manifold, tuple(parameter.shape), parameter.dtype, parameter.device, alone)
+            key = (
+                index,
+                known[id(manifold)],
+                tuple(parameter.shape),
+                parameter.dtype,
+                parameter.device,
+                alone,
+            )
             batch = batches.setdefault(key, Batch(group, manifold))
             batch.parameters.append(parameter)
             batch.names.append(name)

@@ -11,6 +11,7 @@ from torch.optim.optimizer import Optimizer
 
 from .._geoopt import geoopt
 from ..errors import GeowarpError, NonFiniteError, NotOnManifoldError
+from ..manifolds.component import fingerprint
 from ..manifolds.record import Constraint, constraints_by_id, point_error
 from .batch import Batch, FlatBatch, State, gather
 from .kernel import Slope
@@ -197,7 +198,7 @@ def _manifold(
     parameter: Tensor, where: Constraint | None, given: geoopt.Manifold | None
 ) -> geoopt.Manifold | None:
     own = getattr(parameter, "manifold", where.manifold if where is not None else None)
-    if given is not None and own is not None and given != own:
+    if given is not None and own is not None and fingerprint(given) != fingerprint(own):
         raise GeowarpError(
             f"the param group's manifold is {given!r}, but its parameter of shape {tuple(parameter.shape)} "
             f"is a point of {own!r}; leave the group's manifold out, or constrain the parameter anew"
