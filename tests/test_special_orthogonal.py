@@ -118,6 +118,20 @@ def test_small_angles_are_accurate_to_a_few_eps(dtype: torch.dtype, angle: float
     assert abs(SpecialOrthogonal().cdist(x[None], y[None]).item() - math.sqrt(2) * exact) <= bound
 
 
+@pytest.mark.parametrize("length", [1e-3, 0.01, 0.03, 0.3, 3.0])
+@pytest.mark.parametrize("batch", [(), (1,), (2,)])
+def test_one_small_step_is_as_accurate_as_many(length: float, batch: tuple[int, ...]) -> None:
+    x, u = pair(*batch, 3, 3, length=length)
+    expected = x.numpy() @ expm(np.swapaxes(x.numpy(), -1, -2) @ u.numpy())
+    np.testing.assert_allclose(SpecialOrthogonal().expmap(x, u), expected, atol=1e-15)
+    leaf = u.clone().requires_grad_()
+    SpecialOrthogonal().expmap(x, leaf).backward(torch.ones_like(x))
+    step = 1e-3 * SpecialOrthogonal().proju(x, torch.randn_like(x))
+    ahead, behind = (SpecialOrthogonal().expmap(x, u + s * step).sum() for s in (1, -1))
+    assert leaf.grad is not None
+    torch.testing.assert_close((leaf.grad * step).sum(), (ahead - behind) / 2, atol=1e-9, rtol=0)
+
+
 @pytest.mark.parametrize("n", [3, 5, 8])
 def test_scipy_and_pymanopt_agree(n: int) -> None:
     rotations, other = SpecialOrthogonal(), SpecialOrthogonalGroup(n)

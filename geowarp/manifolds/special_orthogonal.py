@@ -7,7 +7,7 @@ from torch import Tensor
 
 from .base import Manifold
 from .linalg import newton_schulz, skew, sym
-from .linalg.rotation import nearest_rotation, rotation_angles, rotation_log
+from .linalg.rotation import nearest_rotation, rotation_angles, rotation_exp, rotation_log
 from .retractions import QR, Retraction
 
 __all__ = ["SpecialOrthogonal"]
@@ -109,7 +109,7 @@ class SpecialOrthogonal(Manifold):
 
     def expmap(self, x: Tensor, u: Tensor) -> Tensor:
         """Return ``x expm(xᵀu)``."""
-        return newton_schulz(x @ torch.linalg.matrix_exp(skew(x.mT @ u)))
+        return newton_schulz(x @ rotation_exp(skew(x.mT @ u)))
 
     def logmap(self, x: Tensor, y: Tensor) -> Tensor:
         """Return ``x logm(xᵀy)`` with angles in [0, π], by a symmetric eigendecomposition."""
@@ -123,13 +123,13 @@ class SpecialOrthogonal(Manifold):
 
     def transp(self, x: Tensor, y: Tensor, v: Tensor) -> Tensor:
         """Return the parallel transport ``x h xᵀv h`` along the geodesic, ``h = expm(logm(xᵀy) / 2)``."""
-        half = torch.linalg.matrix_exp(0.5 * rotation_log(x.mT @ (y - x)))
+        half = rotation_exp(0.5 * rotation_log(x.mT @ (y - x)))
         moved: Tensor = x @ half @ (x.mT @ v) @ half
         return moved
 
     def expmap_transp(self, x: Tensor, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Return the end of the geodesic and the parallel transport of ``v`` along it, however long it is."""
-        half = torch.linalg.matrix_exp(0.5 * skew(x.mT @ u))
+        half = rotation_exp(0.5 * skew(x.mT @ u))
         return newton_schulz(x @ half @ half), x @ half @ (x.mT @ v) @ half
 
     def origin_point(self, shape: tuple[int, ...]) -> Tensor:

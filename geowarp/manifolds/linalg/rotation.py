@@ -11,7 +11,7 @@ from .elementary import skew, sym
 from .polar import newton_schulz, polar_factor
 from .trigonometric import arccos_ratio
 
-__all__ = ["nearest_rotation", "rotation_angles", "rotation_log"]
+__all__ = ["nearest_rotation", "rotation_angles", "rotation_exp", "rotation_log"]
 
 
 class _NearestRotation(torch.autograd.Function):
@@ -72,6 +72,24 @@ def rotation_angles(x: Tensor, y: Tensor) -> Tensor:
         tensor([3.1416, 3.1416, 0.0000])
     """
     return 2 * torch.atan2(torch.linalg.svdvals(x - y), torch.linalg.svdvals(x + y).flip(-1))
+
+
+def rotation_exp(generator: Tensor) -> Tensor:
+    """Return the matrix exponential of skew-symmetric matrices ``(..., n, n)``.
+
+    Example:
+        >>> rotation_exp(torch.tensor([[0.0, -torch.pi / 6], [torch.pi / 6, 0.0]]))
+        tensor([[ 0.8660, -0.5000],
+                [ 0.5000,  0.8660]])
+    """
+    n = generator.shape[-1]
+    batch = generator.reshape(-1, n, n)
+    if (
+        batch.shape[0] == 1
+    ):  # torch 2.13 takes one float64 matrix of norm below 0.05 to 1e-10 only, but not two
+        batch = batch.expand(2, n, n)
+    rotation: Tensor = torch.linalg.matrix_exp(batch)[: math.prod(generator.shape[:-2])]
+    return newton_schulz(rotation.reshape(generator.shape))
 
 
 def _small_angles(symmetric: Tensor, generator: Tensor) -> Tensor:

@@ -105,11 +105,11 @@ def logarithm(x: Tensor, y: Tensor, dim: int = -1) -> Tensor:
                 [0.0000, 3.1416]])
     """
     # y − x or y + x, whichever is small, differs from y by a multiple of x and has no rounding error
-    sign = torch.where(_dot(x, y, dim) < 0, 1.0, -1.0)
-    towards = project(x, y + sign * x, dim)
-    size = vector_norm(towards, dim)
-    ratio = torch.where(size > 0, angle(x, y, dim) / torch.where(size > 0, size, 1), 1)
-    opposite = (size == 0) & (sign > 0)
+    cosine = _dot(x, y, dim)
+    towards = project(x, torch.where(cosine < 0, y + x, y - x), dim)
+    sine = vector_norm(towards, dim)
+    ratio = torch.where(sine > 0, torch.atan2(sine, cosine) / torch.where(sine > 0, sine, 1), 1)
+    opposite = (sine == 0) & (cosine < 0)
     return torch.where(opposite, math.pi * _perpendicular(x, dim), towards * ratio)
 
 
