@@ -151,6 +151,7 @@ def check_manifold(
 
     Raises:
         ConformanceError: where a check fails, with the table.
+        NotImplementedError: where the manifold has no ``random``; ``checks`` takes points instead.
 
     Example:
         >>> from geowarp.manifolds import Euclidean

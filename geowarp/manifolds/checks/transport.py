@@ -107,6 +107,8 @@ def check_transport_with_step(
 ) -> float:
     """Require that ``retr_transp`` gives the point of ``retr`` and a tangent vector there; the same of exp.
 
+    ``transp_follow_retr`` and ``transp_follow_expmap`` must give the same vectors.
+
     Returns the largest departure.
 
     Example:
@@ -124,5 +126,7 @@ def check_transport_with_step(
         require(manifold, f"departure of {both}(x, u, v)[1] from the tangent space", off, bound)
         still = deviation(getattr(manifold, both)(x, torch.zeros_like(u), v)[1], v)
         require(manifold, f"|{both}(x, 0, v)[1] − v|", still, bound)
-        largest = max(largest, apart, off, still)
+        follow = deviation(getattr(manifold, f"transp_follow_{step}")(x, u, v), moved)
+        require(manifold, f"|transp_follow_{step}(x, u, v) − {both}(x, u, v)[1]|", follow, bound)
+        largest = max(largest, apart, off, still, follow)
     return largest
