@@ -172,6 +172,15 @@ def test_gradient_duality_and_projection(batch: tuple[int, ...]) -> None:
     torch.testing.assert_close(sphere.proju(x, sphere.proju(x, g)), sphere.proju(x, g))
 
 
+@pytest.mark.parametrize("angle", [0.0, 1e-15, 1e-9, 1e-6, 1e-3, 1.0, 2.0])
+def test_transport_by_any_angle_is_accurate(angle: float) -> None:
+    sphere = Sphere()
+    x = sphere.random(20, 4, dtype=torch.float64).clone()
+    u, v = tangent(x), tangent(x)
+    y, moved = sphere.expmap_transp(x, angle * u / u.norm(dim=-1, keepdim=True), v)
+    torch.testing.assert_close(sphere.transp(x, y, v), moved, atol=5e-15, rtol=0)
+
+
 def test_transport_is_an_isometry_that_carries_the_geodesic() -> None:
     sphere = Sphere()
     x = sphere.random(6, 4, dtype=torch.float64)

@@ -124,10 +124,10 @@ def reflect(x: Tensor, y: Tensor, v: Tensor, dim: int = -1) -> Tensor:
         tensor([-1.,  0.,  0.])
     """
     total, difference = x + y, x - y
-    length = _dot(
-        difference, difference, dim
-    )  # orthogonal to x + y but for rounding, which matters near y = −x
-    total = total - difference * (_dot(difference, total, dim) / torch.where(length > 0, length, 1))
+    # they are orthogonal but for rounding, which matters near y = −x
+    length = _dot(difference, difference, dim)
+    overlap = _dot(difference, total, dim) / torch.where(length > 2, length, 1)
+    total = total - difference * torch.where(length > 2, overlap, 0)
     square = _dot(total, total, dim)
     middle = torch.where(square > 0, total, _perpendicular(x, dim))
     scale = 2 * _dot(middle, v, dim) / torch.where(square > 0, square, 1)
