@@ -100,11 +100,17 @@ def test_gradients_at_zero_repeated_and_generic_angles(spectrum: tuple[float, ..
         )
 
 
-def test_gradient_of_distance_is_zero_at_equal_points() -> None:
-    x = Grassmann().random(5, 2, dtype=torch.float64).clone().requires_grad_()
-    (grad,) = torch.autograd.grad(Grassmann().dist(x, x.detach()) ** 2, x)
-    assert grad.isfinite().all()
-    assert grad.norm() < 1e-15
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("size", [(5, 2), (40, 8), (3, 3)])
+def test_distance_and_its_gradient_are_zero_at_equal_points(
+    size: tuple[int, int], dtype: torch.dtype
+) -> None:
+    x = Grassmann().random(4, *size, dtype=dtype).clone().requires_grad_()
+    y = x.detach().clone().requires_grad_()
+    for distance in (Grassmann().dist(x, y), Grassmann().cdist(x, y).diagonal()):
+        assert distance.max() < 100 * torch.finfo(dtype).eps ** 2
+        for grad in torch.autograd.grad(distance.sum(), (x, y)):
+            assert torch.equal(grad, torch.zeros_like(x))
 
 
 @pytest.mark.parametrize("retraction", [Polar(), Cayley(), Exponential()], ids=repr)

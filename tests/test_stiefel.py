@@ -119,6 +119,7 @@ def test_points_and_vectors_broadcast(metric: StiefelMetric) -> None:
         single = torch.stack([torch.stack([operation(a[0], b) for b in u]) for a in x])
         torch.testing.assert_close(operation(x, u), single)
     torch.testing.assert_close(stiefel.inner(x, u, u), stiefel.inner(x, u))
+    assert stiefel.transp(x, x[0], u[0]).shape == (3, 1, 6, 2)
     assert stiefel.inner(x, u[0], keepdim=True).shape == (3, 1, 1, 1)
 
 
@@ -151,6 +152,18 @@ def test_canonical_exponential_is_a_rotation_by_the_lifted_generator() -> None:
     eye = torch.eye(9, dtype=torch.float64)
     cayley = torch.linalg.solve(eye - generator / 2, (eye + generator / 2) @ x)
     torch.testing.assert_close(Stiefel(retraction=Cayley()).retr(x, u), cayley)
+
+
+@pytest.mark.parametrize(("dtype", "length"), [(torch.float32, 0.5), (torch.float64, 0.04)])
+@pytest.mark.parametrize("metric", METRICS, ids=repr)
+def test_exponential_of_one_point_is_that_of_a_batch(
+    metric: StiefelMetric, dtype: torch.dtype, length: float
+) -> None:
+    stiefel = Stiefel(metric)
+    x, u = point_and_tangent(stiefel, 5, 3, dtype=dtype)
+    u = u * (length / u.norm())
+    batch = stiefel.expmap(torch.stack([x, x]), torch.stack([u, u]))[0]
+    torch.testing.assert_close(stiefel.expmap(x, u), batch, atol=4 * torch.finfo(dtype).eps, rtol=0)
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=repr)

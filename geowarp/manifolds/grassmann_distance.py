@@ -17,12 +17,20 @@ _CLOSE = 0.1  # Σ sin²θ below which the cosines of the angles do not say the 
 _ENTRIES = 1 << 22  # of the bases that are gathered at once
 
 
+def _normal(x: Tensor, y: Tensor, turn: Tensor) -> Tensor:
+    """Return the part of ``y`` normal to span(x), as that of ``y − x turn``: about eps² for equal bases."""
+    eye = torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
+    normal = y - x - x @ (turn - eye)
+    for _ in range(2):
+        normal = normal - x @ (x.mT @ normal)
+    return normal
+
+
 def _aligned(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """Return ``xᵀŷ`` (symmetric) and ``ŷ − x xᵀŷ`` for the basis ŷ of span(y) nearest to x."""
-    y = y @ polar_factor(y.mT @ x)
-    cosine = x.mT @ y
-    normal = y - x @ cosine
-    return sym(cosine), normal - x @ (x.mT @ normal)
+    inner = x.mT @ y
+    turn = polar_factor(inner)
+    return sym(inner @ turn.mT), _normal(x, y, turn) @ turn.mT
 
 
 def logarithm(x: Tensor, y: Tensor) -> Tensor:
@@ -37,18 +45,17 @@ def logarithm(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _arc_length(x: Tensor, y: Tensor) -> Tensor:
-    u, cosine, _ = torch.linalg.svd(y.mT @ x)
-    turned = y @ u
-    normal = turned - x @ (x.mT @ turned)
-    normal = normal - x @ (x.mT @ normal)
-    length: Tensor = torch.atan2(normal.norm(dim=-2), cosine).norm(dim=-1)
+    u, cosine, vh = torch.linalg.svd(y.mT @ x)
+    sine = (_normal(x, y, (u @ vh).mT) @ u).norm(dim=-2)
+    length: Tensor = torch.atan2(sine, cosine).norm(dim=-1)
     return length
 
 
 def _gradients(x: Tensor, y: Tensor, grad: Tensor) -> tuple[Tensor, Tensor]:
     at_x, at_y = logarithm(x, y), logarithm(y, x)
     size = safe_sqrt(at_x.square().sum((-2, -1), keepdim=True))
-    scale = torch.where(size > 0, -grad[..., None, None] / torch.where(size > 0, size, 1), 0)
+    apart = size > torch.finfo(size.dtype).eps ** 1.5  # equal bases give eps²
+    scale = torch.where(apart, -grad[..., None, None] / torch.where(apart, size, 1), 0)
     return scale * at_x, scale * at_y
 
 

@@ -127,4 +127,5 @@ class Stiefel(OrthonormalFrames):
 
     def transp(self, x: Tensor, y: Tensor, v: Tensor) -> Tensor:
         """Return the projection of ``v`` to the tangent space at ``y``."""
-        return self.proju(y, v)
+        moved = self.proju(y, v)
+        return moved.expand(torch.broadcast_shapes(x.shape, moved.shape))

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from .linalg import newton_schulz, skew, sym
-from .linalg.exponential import doublings_for, expm1_stages
+from .linalg.exponential import doublings_for, expm1_stages, matrix_exp
 
 __all__ = ["Geodesic", "exponential", "generator", "lower", "pieces", "reduced_norm"]
 
@@ -28,9 +28,9 @@ def pieces(x: Tensor, u: Tensor, alpha: float) -> tuple[Tensor, Tensor, Tensor, 
     eye = scale * torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
     top = torch.cat([vertical / (alpha + 1), -gram], dim=-1)
     bottom = torch.cat([eye, torch.zeros_like(gram)], dim=-1)
-    first = torch.linalg.matrix_exp(torch.cat([top, bottom], dim=-2))[..., : x.shape[-1]]
+    first = matrix_exp(torch.cat([top, bottom], dim=-2))[..., : x.shape[-1]]
     m, n = first.chunk(2, dim=-2)
-    return horizontal, m, n / scale, torch.linalg.matrix_exp(vertical * (alpha / (alpha + 1)))
+    return horizontal, m, n / scale, matrix_exp(vertical * (alpha / (alpha + 1)))
 
 
 def exponential(x: Tensor, u: Tensor, alpha: float) -> Tensor:
