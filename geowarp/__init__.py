@@ -3,7 +3,7 @@
 __version__ = "0.1.0"
 
 from . import _geoopt as _geoopt  # silences exactly geoopt's import-time deprecation warnings
-from . import manifolds, optim
+from . import manifolds, metrics, optim
 from .errors import (
     GeowarpError,
     NonFiniteError,
@@ -32,6 +32,7 @@ __all__ = [
     "constrain",
     "manifold_of",
     "manifolds",
+    "metrics",
     "named_manifolds",
     "optim",
     "project_state_dict",
