@@ -26,7 +26,6 @@ from geowarp.manifolds import (
 from geowarp.manifolds.checks import Claims
 
 
-
 @dataclass(frozen=True)
 class Case:
     """A manifold, made anew at every call; ``absent`` names the checks for which it has no operation.
@@ -58,8 +57,7 @@ class Case:
 
 
 # (check, beginning of the name of the case, kinds of points): why. Nothing else may fail, and these must.
-DEFECTS: dict[tuple[str, str, str], str] = {
-}
+DEFECTS: dict[tuple[str, str, str], str] = {}
 
 
 def span(x: Tensor, y: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """Flat space against torch's own norms."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -34,6 +35,26 @@ def test_cdist_dim_values_and_errors() -> None:
     assert not flat.origin(2, 2).any()
     with pytest.raises(ValueError, match=r"-1.*negative"):
         Euclidean(-1)
+
+
+@pytest.mark.parametrize(("ndim", "shape"), [(0, ()), (1, (4,)), (2, (2, 3))])
+def test_mean_geodesic_and_broadcasting(ndim: int, shape: tuple[int, ...]) -> None:
+    flat = Euclidean(ndim)
+    x = torch.randn(2, 6, *shape, dtype=torch.float64)
+    weights = torch.rand(6, dtype=torch.float64)
+    expected = np.average(x.numpy(), axis=1, weights=weights.numpy())
+    np.testing.assert_allclose(flat.mean(x, weights), expected, atol=1e-15)
+    torch.testing.assert_close(flat.mean(x), x.mean(1))
+    a, b = x[:, :1], x[0, 1:4]
+    for operation in (flat.logmap, flat.proju, flat.egrad2rgrad, flat.expmap, flat.retr):
+        result = operation(a, b)
+        assert result.shape == (2, 3, *shape)
+        assert result.is_contiguous()
+    assert flat.inner(a, b).shape == flat.dist(a, b).shape == (2, 3)
+    assert flat.dist2(a, b, keepdim=True).shape == (2, 3, *[1] * ndim)
+    assert flat.transp(a, b, a).shape == (2, 3, *shape)
+    times = torch.tensor([0.0, 0.25], dtype=torch.float64)[:, None]
+    torch.testing.assert_close(flat.geodesic(times, x[:, 0], x[:, 1])[1], 0.75 * x[:, 0] + 0.25 * x[:, 1])
 
 
 def test_gradient_of_distance_at_equal_points_is_zero() -> None:

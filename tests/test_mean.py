@@ -9,12 +9,14 @@ from torch import Tensor
 from geowarp import GeowarpError, NumericalWarning
 from geowarp.errors import NonFiniteError
 from geowarp.manifolds import (
+    CanonicalMetric,
     Euclidean,
     Grassmann,
     Manifold,
     Oblique,
     SpecialOrthogonal,
     Sphere,
+    Stiefel,
     karcher_mean,
 )
 
@@ -25,6 +27,8 @@ CASES: list[tuple[Manifold, tuple[int, ...]]] = [
     (Oblique(), (4, 2)),
     (SpecialOrthogonal(), (3, 3)),
     (SpecialOrthogonal(), (4, 4)),
+    (Stiefel(), (5, 2)),
+    (Stiefel(CanonicalMetric()), (4, 3)),
     (Grassmann(), (6, 2)),
     (Grassmann(), (5, 4)),
 ]

@@ -3,9 +3,19 @@
 import pytest
 import torch
 
-from geowarp.manifolds import Euclidean, Grassmann, Manifold, Sphere, Stiefel
+from geowarp import GeowarpError
+from geowarp.manifolds import (
+    Euclidean,
+    Grassmann,
+    Manifold,
+    Oblique,
+    ProductManifold,
+    SpecialOrthogonal,
+    Sphere,
+    Stiefel,
+)
 
-MANIFOLDS: list[Manifold] = [Euclidean(2), Sphere(), Stiefel(), Grassmann()]
+MANIFOLDS: list[Manifold] = [Euclidean(2), Sphere(), Oblique(), Stiefel(), Grassmann()]
 
 
 @pytest.mark.parametrize("manifold", MANIFOLDS, ids=repr)
@@ -26,3 +36,23 @@ def test_a_generator_repeats_and_half_precision_is_kept(manifold: Manifold) -> N
     a, b = (manifold.random(5, 3, generator=torch.Generator().manual_seed(1)) for _ in range(2))
     assert torch.equal(a, b)
     assert manifold.random(5, 3, dtype=torch.bfloat16).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize(
+    ("manifold", "size", "reason"),
+    [
+        (Sphere(), (), "a point has 1 dimensions"),
+        (Stiefel(), (2, 3), "more columns than rows"),
+        (SpecialOrthogonal(), (3, 2), "not square"),
+        (ProductManifold((Sphere(), 3)), (4,), "a packed point is"),
+    ],
+    ids=repr,
+)
+def test_a_wrong_shape_is_named(manifold: Manifold, size: tuple[int, ...], reason: str) -> None:
+    for make in (manifold.random, manifold.origin):
+        with pytest.raises(GeowarpError, match=reason):
+            make(size)
+    for check in (manifold.assert_check_point, manifold.assert_check_vector):
+        with pytest.raises(GeowarpError, match=reason):
+            check(torch.zeros(size))
+    assert not manifold.check_point_on_manifold(torch.zeros(size))

@@ -5,10 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .base import Manifold
 from .linalg import newton_schulz, skew, sym
 from .linalg.rotation import nearest_rotation, rotation_angles, rotation_exp, rotation_log
-from .retractions import QR, Retraction
+from .orthonormal import OrthonormalFrames
 
 __all__ = ["SpecialOrthogonal"]
 
@@ -29,7 +28,7 @@ class _Distance(torch.autograd.Function):
         return -scale * (x @ logarithm), scale * (y @ logarithm)
 
 
-class SpecialOrthogonal(Manifold):
+class SpecialOrthogonal(OrthonormalFrames):
     """Rotations ``{x : xᵀx = I, det x = 1}``, points ``(..., n, n)``.
 
     Tangent vectors are ``u = x Ω`` with skew-symmetric Ω. The metric is that of the surrounding space,
@@ -59,12 +58,7 @@ class SpecialOrthogonal(Manifold):
     """
 
     name = "SpecialOrthogonal"
-    ndim = 2
     reversible = True
-
-    def __init__(self, retraction: Retraction | None = None) -> None:
-        super().__init__()
-        self.retraction = QR() if retraction is None else retraction
 
     def constants(self) -> tuple[Any, ...]:
         """Return the retraction."""
@@ -76,10 +70,7 @@ class SpecialOrthogonal(Manifold):
 
     def point_residual(self, x: Tensor) -> Tensor:
         """Return ``‖xᵀx − I‖`` (Frobenius), plus 2 where the determinant is negative."""
-        eye = torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
-        reflection = torch.where(torch.linalg.det(x) < 0, 2, 0)
-        residual: Tensor = torch.linalg.matrix_norm(x.mT @ x - eye) + reflection
-        return residual
+        return super().point_residual(x) + torch.where(torch.linalg.det(x) < 0, 2, 0)
 
     def tangent_residual(self, x: Tensor, u: Tensor) -> Tensor:
         """Return ``‖sym(xᵀu)‖`` (Frobenius)."""
@@ -102,10 +93,6 @@ class SpecialOrthogonal(Manifold):
         """Return ``tr uᵀv``."""
         product = u * (u if v is None else v)
         return product.expand(torch.broadcast_shapes(x.shape, product.shape)).sum((-2, -1), keepdim=keepdim)
-
-    def retr(self, x: Tensor, u: Tensor) -> Tensor:
-        """Return the manifold's retraction."""
-        return self.retraction(self, x, u)
 
     def expmap(self, x: Tensor, u: Tensor) -> Tensor:
         """Return ``x expm(xᵀu)``."""
@@ -131,10 +118,6 @@ class SpecialOrthogonal(Manifold):
         """Return the end of the geodesic and the parallel transport of ``v`` along it, however long it is."""
         half = rotation_exp(0.5 * skew(x.mT @ u))
         return newton_schulz(x @ half @ half), x @ half @ (x.mT @ v) @ half
-
-    def origin_point(self, shape: tuple[int, ...]) -> Tensor:
-        """Return the identity."""
-        return torch.eye(shape[-1]).expand(shape)
 
     def _check_shape(self, shape: tuple[int, ...], name: str) -> tuple[bool, str | None]:
         ok, reason = super()._check_shape(shape, name)

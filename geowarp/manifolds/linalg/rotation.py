@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from .elementary import skew, sym
+from .exponential import matrix_exp
 from .polar import newton_schulz, polar_factor
 from .trigonometric import arccos_ratio
 
@@ -82,14 +83,7 @@ def rotation_exp(generator: Tensor) -> Tensor:
         tensor([[ 0.8660, -0.5000],
                 [ 0.5000,  0.8660]])
     """
-    n = generator.shape[-1]
-    batch = generator.reshape(-1, n, n)
-    if (
-        batch.shape[0] == 1
-    ):  # torch 2.13 takes one float64 matrix of norm below 0.05 to 1e-10 only, but not two
-        batch = batch.expand(2, n, n)
-    rotation: Tensor = torch.linalg.matrix_exp(batch)[: math.prod(generator.shape[:-2])]
-    return newton_schulz(rotation.reshape(generator.shape))
+    return newton_schulz(matrix_exp(generator))
 
 
 def _small_angles(symmetric: Tensor, generator: Tensor) -> Tensor:
