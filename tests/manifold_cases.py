@@ -47,18 +47,6 @@ class Case:
         points: Tensor = self.make().random(*batch, *self.shape, dtype=dtype)
         return points.detach().clone()
 
-    def defects(self, check: str, kind: str) -> list[str]:
-        """Return why the check is known to fail at points of this kind."""
-        return [
-            reason
-            for (name, prefix, kinds), reason in DEFECTS.items()
-            if name == check and self.name.startswith(prefix) and kind in kinds.split()
-        ]
-
-
-# (check, beginning of the name of the case, kinds of points): why. Nothing else may fail, and these must.
-DEFECTS: dict[tuple[str, str, str], str] = {}
-
 
 def span(x: Tensor, y: Tensor) -> Tensor:
     """Return the difference of the projectors on two subspaces."""

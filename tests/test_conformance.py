@@ -50,16 +50,11 @@ def applies(check: Check, case: Case) -> bool:
 
 
 def parameters(kinds: Mapping[str, tuple[tuple[int, ...], torch.dtype]], once: bool) -> list[Any]:
-    """Return checks with the cases to which they apply, and kinds of points; defects are expected to fail."""
-    chosen = [
-        (check, case, kind)
+    """Return checks with the cases to which they apply, and kinds of points."""
+    return [
+        pytest.param(check, case, *kinds[kind], id=f"{case.name}-{check.__name__}-{kind}")
         for case, check, kind in itertools.product(CASES, CHECKS, kinds)
         if (check in ONCE) == once and applies(check, case)
-    ]
-    return [
-        pytest.param(check, case, *kinds[kind], id=f"{case.name}-{check.__name__}-{kind}", marks=marks)
-        for check, case, kind in chosen
-        for marks in [[pytest.mark.xfail(strict=True, reason=r) for r in case.defects(check.__name__, kind)]]
     ]
 
 
