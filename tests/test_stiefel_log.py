@@ -216,7 +216,11 @@ def test_a_pair_without_a_geodesic_is_named_and_the_rest_is_kept() -> None:
     assert not limited.converged
     assert 1e-6 < limited.residual < 1
     y[1, 0, 0] = torch.nan
-    assert not stiefel_logarithm(x, y, EuclideanMetric()).converged[1]
+    y.requires_grad_()
+    result = stiefel_logarithm(x, y, EuclideanMetric())
+    assert not result.converged[1]
+    (gradient,) = torch.autograd.grad(result.log[::2].sum(), y)
+    assert gradient[::2].isfinite().all()
 
 
 def test_square_points_in_different_components_have_no_path() -> None:

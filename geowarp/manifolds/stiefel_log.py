@@ -86,7 +86,7 @@ class _Logarithm(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, y: Tensor, alpha: float, limit: int) -> tuple[Tensor, Tensor, Tensor]:
         frame, v, residual, iterations = _solve(x, y, alpha, limit)
         log = _mask(frame @ v, residual, x.shape[-1])
-        ctx.save_for_backward(x, frame, v, log)
+        ctx.save_for_backward(x, frame, v.nan_to_num(), log)
         ctx.alpha = alpha
         ctx.mark_non_differentiable(residual, iterations)
         return log, residual, iterations
@@ -178,7 +178,8 @@ def stiefel_logarithm(
 
     Shooting in at most 2k x 2k matrices: the gap at the end of a trial geodesic is carried back to its start
     and added to the velocity, with Anderson's acceleration. Within the injectivity radius the geodesic is the
-    shortest; beyond it, one that is found may be longer. Differentiable in ``x`` and ``y``, once.
+    shortest; beyond it, one that is found may be longer. For α >= −0.6 the search fails only close to that
+    radius; its reach shrinks as α falls below. Differentiable in ``x`` and ``y``, once.
 
     Args:
         x: ``(..., n, k)``.
