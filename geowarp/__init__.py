@@ -3,14 +3,16 @@
 __version__ = "0.1.0"
 
 from . import _geoopt as _geoopt  # silences exactly geoopt's import-time deprecation warnings
-from . import manifolds, metrics, optim
+from . import manifolds, metrics, nn, optim
 from .errors import (
+    ConformanceError,
     GeowarpError,
     NonFiniteError,
     NotConvergedError,
     NotOnManifoldError,
     NumericalWarning,
     PerformanceWarning,
+    UnavailableError,
 )
 from .manifolds.parameter import (
     ManifoldParameter,
@@ -22,6 +24,7 @@ from .manifolds.parameter import (
 )
 
 __all__ = [
+    "ConformanceError",
     "GeowarpError",
     "ManifoldParameter",
     "NonFiniteError",
@@ -29,11 +32,13 @@ __all__ = [
     "NotOnManifoldError",
     "NumericalWarning",
     "PerformanceWarning",
+    "UnavailableError",
     "constrain",
     "manifold_of",
     "manifolds",
     "metrics",
     "named_manifolds",
+    "nn",
     "optim",
     "project_state_dict",
     "unconstrain",

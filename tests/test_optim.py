@@ -500,6 +500,42 @@ def test_a_compiled_step_equals_the_eager_one(maker: Maker, manifold: Manifold) 
         torch.testing.assert_close(p.detach(), q.detach(), rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("maker", OPTIMIZERS)
+def test_one_point_compiled_and_with_strides(maker: Maker) -> None:
+    torch.compiler.reset()
+    (x,) = points(Stiefel(), 1)
+    strided = ManifoldParameter(x.detach().mT.contiguous().mT, manifold=Stiefel())
+    alone = ManifoldParameter(x.detach().clone(), manifold=Stiefel())
+    assert not strided.is_contiguous()
+    optimizers = [maker([p], lr=0.05, **momentum(maker)) for p in (x, strided, alone)]
+    steps = [optimizers[0].step, optimizers[1].step, torch.compile(optimizers[2].step, backend="eager")]
+    for _ in range(3):
+        gradient = torch.randn_like(x)
+        for p, step in zip((x, strided, alone), steps, strict=True):
+            p.grad = gradient.clone()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                step()
+            assert torch.equal(p.grad, gradient)
+    torch.testing.assert_close(strided.detach(), x.detach(), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(alone.detach(), x.detach(), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("maker", OPTIMIZERS)
+def test_parameters_replaced_in_a_group(maker: Maker) -> None:
+    """As some wrappers do after they have moved a model."""
+    old, new = points(Stiefel(), 2), points(Stiefel(), 3)
+    optimizer = maker(old, lr=0.1)
+    run(optimizer, old, 1)
+    for replacement in (new[:2], new):
+        optimizer.param_groups[0]["params"] = replacement
+        kept = [p.detach().clone() for p in replacement]
+        run(optimizer, replacement, 1)
+        for p, before in zip(replacement, kept, strict=True):
+            assert not torch.equal(p, before)
+            Stiefel().assert_check_point_on_manifold(p.detach(), atol=1e-12)
+
+
 # --- staying on the manifold ---
 
 

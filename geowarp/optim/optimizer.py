@@ -34,7 +34,7 @@ class RiemannianOptimizer(Optimizer, abc.ABC):
 
     def __init__(self, params: Any, defaults: dict[str, Any]) -> None:
         self._plan: tuple[list[FlatBatch], list[Batch]] | None = None
-        self._active: list[bool] = []
+        self._active: list[int] = []
         self._steps = 0
         if defaults.get("differentiable"):
             raise GeowarpError(
@@ -135,9 +135,10 @@ class RiemannianOptimizer(Optimizer, abc.ABC):
     def _batches(self) -> tuple[list[FlatBatch], list[Batch]]:
         """Return the batches of parameters that have a gradient now, grouped anew only where that changed."""
         self._steps += 1
-        active = [p.grad is not None for group in self.param_groups for p in group["params"]]
+        active = [0 if p.grad is None else id(p) for group in self.param_groups for p in group["params"]]
         if self._plan is None or active != self._active or not all(b.fits() for b in self._plan[1]):
             self._plan, self._active = None, active
+            self._resolve_replaced()
             flat, batches = gather(self.param_groups, self._name)
             for batch in batches:
                 points = batch.points()
@@ -145,6 +146,13 @@ class RiemannianOptimizer(Optimizer, abc.ABC):
                 batch.take_state(self.state, self._fresh_state(batch, points))
             self._plan = flat, batches
         return self._plan
+
+    def _resolve_replaced(self) -> None:
+        """Look the manifolds up again in groups whose parameters were replaced by others in number."""
+        where = constraints_by_id()
+        for group in self.param_groups:
+            if len(group["manifolds"]) != len(group["params"]):
+                group["manifolds"] = [_manifold(p, where.get(id(p)), None) for p in group["params"]]
 
     def _refuse_off_manifold(self, batch: Batch, points: Tensor) -> None:
         new = [i for i, p in enumerate(batch.parameters) if not self.state.get(p)]
