@@ -1,7 +1,7 @@
 """The contract of a manifold: a subclass of ``geoopt.Manifold``, and what is derived from it."""
 
 import abc
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,8 +14,6 @@ from .linalg.dimensions import append_dimensions
 from .sampling import gaussian, shape_of
 
 __all__ = ["Manifold"]
-
-Self = TypeVar("Self", bound="Manifold")
 
 _COMPUTED = (
     *("projx", "proju", "egrad2rgrad", "inner", "norm", "retr", "expmap", "logmap"),
@@ -74,16 +72,6 @@ class Manifold(geoopt.Manifold):  # type: ignore[misc]
         """Return the point that ``origin`` gives for a shape: by default the projection of zero."""
         point: Tensor = self.projx(torch.zeros(shape))
         return point
-
-    def for_small_steps(self: Self) -> Self:
-        """Return the same manifold with a retraction as accurate for steps of norm at most 1, and cheaper.
-
-        Example:
-            >>> from geowarp.manifolds import Sphere, Stiefel
-            >>> Stiefel().for_small_steps(), Sphere().for_small_steps()
-            (Stiefel(EuclideanMetric(), QR(passes=1)), Sphere())
-        """
-        return self
 
     def norm(self, x: Tensor, u: Tensor, *, keepdim: bool = False) -> Tensor:
         """Return ``√⟨u, u⟩_x``; its gradient at ``u = 0`` is 0."""

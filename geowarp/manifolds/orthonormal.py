@@ -1,8 +1,5 @@
 """What the manifolds of matrices with orthonormal columns share: their points and their retractions."""
 
-import copy
-from typing import TypeVar
-
 import torch
 from torch import Tensor
 
@@ -11,8 +8,6 @@ from .linalg import polar_factor
 from .retractions import QR, Retraction
 
 __all__ = ["OrthonormalFrames"]
-
-Frames = TypeVar("Frames", bound="OrthonormalFrames")
 
 
 class OrthonormalFrames(Manifold):
@@ -32,23 +27,6 @@ class OrthonormalFrames(Manifold):
     def __init__(self, retraction: Retraction | None = None) -> None:
         super().__init__()
         self.retraction = QR() if retraction is None else retraction
-
-    def for_small_steps(self: Frames) -> Frames:
-        """Return the same manifold with ``QR(passes=1)`` in the place of ``QR()``.
-
-        Example:
-            >>> from geowarp.manifolds import Grassmann
-            >>> Grassmann().for_small_steps()
-            Grassmann(QR(passes=1))
-        """
-        if self.retraction != QR():
-            return self
-        if "_small_steps" not in self.__dict__:
-            small = copy.copy(self)
-            small.retraction = QR(passes=1)
-            self.__dict__["_small_steps"] = small  # not by setattr, which would register a submodule
-        cached: Frames = self.__dict__["_small_steps"]
-        return cached
 
     def point_residual(self, x: Tensor) -> Tensor:
         """Return ``‖xᵀx − I‖`` (Frobenius)."""
