@@ -1,8 +1,8 @@
 """Imports geoopt quietly, and its optimisers and samplers only when they are used.
 
 ``geoopt.optim`` imports ``scipy.optimize``; here that waits until one of its names is asked for. The
-standard ``LazyLoader`` would not do: it loads at any attribute, and ``inspect.getmodule`` asks all modules for
-their file.
+standard ``LazyLoader`` would not do: it loads at any attribute, and ``inspect.getmodule`` asks all modules
+for their file.
 """
 
 import importlib.abc
