@@ -30,3 +30,7 @@ def test_submodules_of_geoopts_optimisers_import() -> None:
         "import geowarp; from geoopt.optim.rsgd import RiemannianSGD; from geoopt.optim import RiemannianAdam"
     )
     assert run(code) == ""
+
+
+def test_import_does_not_load_dynamo() -> None:
+    assert run("import geowarp, sys; print('torch._dynamo' in sys.modules)").strip() == "False"

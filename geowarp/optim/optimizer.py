@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._compile import _disable_dynamo  # torch.compiler.disable, without importing Dynamo at once
 from torch.optim.optimizer import Optimizer
 
 from .._geoopt import geoopt
@@ -131,7 +132,7 @@ class RiemannianOptimizer(Optimizer, abc.ABC):
 
     # --- the step ---
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    @_disable_dynamo
     def _batches(self) -> tuple[list[FlatBatch], list[Batch]]:
         """Return the batches of parameters that have a gradient now, grouped anew only where that changed."""
         self._steps += 1
@@ -176,7 +177,7 @@ class RiemannianOptimizer(Optimizer, abc.ABC):
                         "Skip the step, or look for the cause with torch.autograd.set_detect_anomaly(True)"
                     )
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    @_disable_dynamo
     def _stabilize(self, batches: list[Batch]) -> None:
         for batch in batches:
             every = batch.group["stabilize"]
