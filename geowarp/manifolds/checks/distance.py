@@ -1,5 +1,7 @@
 """Distances."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -20,10 +22,13 @@ def check_distance_symmetric(
     x: Tensor,
     *,
     radius: float = 0.5,
+    difference: Callable[[Tensor, Tensor], Tensor] = torch.sub,
     tolerance: float | None = None,
     seed: int = 0,
 ) -> float:
     """Require ``dist(x, y) = dist(y, x)``, positive where y is not x; return the largest deviation.
+
+    ``difference`` is as for ``check_exponential_inverts_logarithm``.
 
     Example:
         >>> from geowarp.manifolds import Sphere
@@ -33,8 +38,9 @@ def check_distance_symmetric(
     y = near(manifold, x, seed, radius)
     there, back = manifold.dist(x, y), manifold.dist(y, x)
     value = deviation(there, back)
-    apart = (x != y).reshape(*there.shape, -1).any(-1) if x.numel() else there > 0
-    if not bool((there > 0)[apart].all()):
+    apart = difference(x, y).abs()
+    apart = apart.flatten(there.dim()).amax(-1) if manifold.ndim else apart
+    if bool((apart[there <= 0] > rounding(x, None)).any()):
         value = float("inf")
     return require(manifold, "|dist(x, y) − dist(y, x)|", value, rounding(x, tolerance))
 

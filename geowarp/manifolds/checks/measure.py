@@ -119,8 +119,9 @@ def direction(manifold: geoopt.Manifold, x: Tensor, seed: int, length: float = 1
     dims = tuple(range(-manifold.ndim, 0))
     size = torch.linalg.vector_norm(u, dim=dims, keepdim=True) if dims else u.abs()
     some = size > torch.finfo(x.dtype).eps ** 0.5  # below, the tangent space has no direction but rounding
-    scaled: Tensor = torch.where(some, u * (length / torch.where(some, size, 1)), 0)
-    return scaled.detach()
+    scaled = torch.where(some, u * (length / torch.where(some, size, 1)), 0)
+    tangent: Tensor = manifold.proju(x, scaled).detach()  # a short u is tangent only to its rounding error
+    return tangent
 
 
 def near(manifold: geoopt.Manifold, x: Tensor, seed: int, radius: float) -> Tensor:
