@@ -36,10 +36,9 @@ RETRACTION = ONCE | {
     checks.check_transport_with_step,
 }
 KINDS: dict[str, tuple[tuple[int, ...], torch.dtype]] = {
-    "point": ((), torch.float64),
-    "batch": ((3,), torch.float64),
-    "empty": ((0,), torch.float64),
-    "float32": ((2, 2), torch.float32),
+    f"{name}-{str(dtype).removeprefix('torch.')}": (batch, dtype)
+    for name, batch in {"point": (), "batch": (3,), "empty": (0,)}.items()
+    for dtype in (torch.float32, torch.float64)
 }
 PAIR: dict[str, tuple[tuple[int, ...], torch.dtype]] = {"pair": ((2,), torch.float64)}
 by_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
