@@ -23,13 +23,6 @@ PACKAGES = (
     "geowarp.optim",
 )
 UPDATE = "If it is meant, run python tests/test_api_surface.py, commit the list, and say so in CHANGELOG.md."
-# What users do not construct: bases, protocols and results. It must shrink.
-WITHOUT_EXAMPLE = {
-    "geowarp.manifolds.KarcherMean",
-    "geowarp.manifolds.Manifold",
-    "geowarp.manifolds.Retraction",
-    "geowarp.manifolds.StiefelMetric",
-}
 
 
 def surface() -> dict[str, list[str]]:
@@ -97,10 +90,7 @@ def test_docstring_with_an_example(name: str, value: Any) -> None:
     assert text, f"{name} has no docstring"
     assert not text.startswith(f"{value.__name__}("), f"{name} has only the docstring of its fields"
     runs = "Example:\n" in text and ">>> " in text
-    if name in WITHOUT_EXAMPLE:
-        assert not runs, f"{name} has an Example now: take it off WITHOUT_EXAMPLE"
-    elif not is_error(value):
-        assert runs, f"{name} has no Example that runs"
+    assert runs or is_error(value), f"{name} has no Example that runs"
 
 
 @pytest.mark.parametrize(("name", "function"), FUNCTIONS, ids=[n for n, _ in FUNCTIONS])

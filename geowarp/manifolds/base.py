@@ -35,6 +35,11 @@ class Manifold(geoopt.Manifold):  # type: ignore[misc]
     Raises:
         NotOnManifoldError: from the ``assert_check_*_on_*`` methods, with the size of the violation.
         UnavailableError: from an operation that the manifold has no formula for.
+
+    Example:
+        >>> from geowarp.manifolds import Sphere, Stiefel
+        >>> isinstance(Sphere(), Manifold), Sphere() == Sphere(), Stiefel().dim((5, 2))
+        (True, True, 7)
     """
 
     name: str

@@ -22,7 +22,14 @@ _STAGNATION = 1000.0
 
 
 class KarcherMean(NamedTuple):
-    """A mean, and how the search for it ended."""
+    """A mean, and how the search for it ended.
+
+    Example:
+        >>> from geowarp.manifolds import Sphere
+        >>> result = karcher_mean(Sphere(), torch.eye(2))
+        >>> result.mean, result.converged
+        (tensor([0.7071, 0.7071]), tensor(True))
+    """
 
     mean: Tensor
     """The mean, ``(..., *point)``."""

@@ -20,7 +20,18 @@ __all__ = ["QR", "Cayley", "Exponential", "Polar", "Retraction"]
 
 @runtime_checkable
 class Retraction(Protocol):
-    """Moves a point along a tangent vector: ``R_x(0) = x`` and ``DR_x(0)[u] = u``."""
+    """Moves a point along a tangent vector: ``R_x(0) = x`` and ``DR_x(0)[u] = u``.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> from geowarp.manifolds import Stiefel
+        >>> @dataclass(frozen=True)
+        ... class Projection:
+        ...     def __call__(self, manifold, x, u):
+        ...         return manifold.projx(x + u)
+        >>> Stiefel(retraction=Projection()).retr(torch.eye(2, 1), torch.tensor([[0.0], [1.0]])).squeeze()
+        tensor([0.7071, 0.7071])
+    """
 
     def __call__(self, manifold: Manifold, x: Tensor, u: Tensor) -> Tensor:
         """Return the point that ``u`` leads to from ``x``."""

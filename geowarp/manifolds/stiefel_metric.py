@@ -6,7 +6,13 @@ __all__ = ["AlphaMetric", "CanonicalMetric", "EuclideanMetric", "StiefelMetric"]
 
 
 class StiefelMetric:
-    """A metric ``tr uᵀv − (2α + 1) / (2(α + 1)) tr (xᵀu)ᵀ(xᵀv)``, α > −1: what the ``α`` of a value says."""
+    """A metric ``tr uᵀv − (2α + 1) / (2(α + 1)) tr (xᵀu)ᵀ(xᵀv)``, α > −1: what the ``α`` of a value says.
+
+    Example:
+        >>> from geowarp.manifolds import AlphaMetric, CanonicalMetric, EuclideanMetric
+        >>> [metric.alpha for metric in (EuclideanMetric(), CanonicalMetric(), AlphaMetric(0.4))]
+        [-0.5, 0.0, 0.4]
+    """
 
     alpha: float
 
