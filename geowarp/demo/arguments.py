@@ -29,7 +29,7 @@ class Arguments:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the demonstration's options to a parser."""
     parser.add_argument("--text", type=Path, help="file to learn (default: Python's own standard library)")
-    parser.add_argument("--steps", type=int, default=500, help="training steps of each model (%(default)s)")
+    parser.add_argument("--steps", type=int, default=400, help="training steps of each model (%(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, … (%(default)s)")
     parser.add_argument(
         "--seed", type=int, default=0, help="seed of weights, batches and sample (%(default)s)"

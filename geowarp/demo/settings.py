@@ -22,9 +22,10 @@ class Settings:
         evaluations: how often the models are judged.
         windows: validation windows, at most.
         factor_rate: learning rate of the Stiefel factors.
+        diagonal_rate: of the learned diagonals, which are not decayed.
         rest_rate: of the other parameters of the Stiefel model.
         flat_rate: of the Euclidean model, all parameters.
-        weight_decay: decoupled, of all parameters that are not on a manifold.
+        weight_decay: decoupled, of embeddings and head, and of the Euclidean factors.
         warmup: share of the steps in which the learning rates rise; afterwards they fall linearly.
         final_rate: share of the learning rates that is left at the end.
     """
@@ -39,6 +40,7 @@ class Settings:
     evaluations: int = 20
     windows: int = 64
     factor_rate: float = 0.5
+    diagonal_rate: float = 3e-3
     rest_rate: float = 3e-2
     flat_rate: float = 3.2e-2
     weight_decay: float = 0.1

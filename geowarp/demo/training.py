@@ -4,6 +4,7 @@ import math
 import statistics
 import time
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -69,17 +70,25 @@ def build_contenders(settings: Settings, steps: int, seed: int, device: torch.de
         return BDH(replace(settings.config, factors=factors)).to(device)
 
     curved, flat = build("stiefel"), build("euclidean")
-    groups = param_groups(
-        curved,
-        Stiefel={"lr": settings.factor_rate},
-        Euclidean={"lr": settings.rest_rate, "weight_decay": settings.weight_decay},
-    )
-    riemannian = RiemannianAdam(groups)
+    riemannian = RiemannianAdam(_groups(curved, settings))
     adamw = torch.optim.AdamW(flat.parameters(), lr=settings.flat_rate, weight_decay=settings.weight_decay)
     return [
         Contender("stiefel", curved, riemannian, schedule(riemannian)),
         Contender("euclidean", flat, adamw, schedule(adamw)),
     ]
+
+
+def _groups(model: BDH, settings: Settings) -> list[dict[str, Any]]:
+    """Return the points, the diagonals, which are gains and so are not decayed, and the rest."""
+    flat, points = param_groups(
+        model,
+        Stiefel={"lr": settings.factor_rate},
+        Euclidean={"lr": settings.rest_rate, "weight_decay": settings.weight_decay},
+    )
+    diagonals = [pair for pair in flat["params"] if pair[0].endswith(".diagonal")]
+    rest = [pair for pair in flat["params"] if not pair[0].endswith(".diagonal")]
+    gains = {**flat, "params": diagonals, "lr": settings.diagonal_rate, "weight_decay": 0.0}
+    return [{**flat, "params": rest}, gains, points]
 
 
 def train(
