@@ -86,8 +86,11 @@ def main() -> None:
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
     torch.manual_seed(0)
-    work = [(kind, *load) for kind in ("Adam", "SGD") for load in WORKLOADS]
-    rows = [measure(*load, device, arguments.rounds) for load in harness.progress(work)]
+    work = [(kind, load) for kind in ("Adam", "SGD") for load in WORKLOADS]
+    rows = [
+        measure(kind, manifold, count, shape, device, arguments.rounds)
+        for kind, (manifold, count, shape) in harness.progress(work)
+    ]
     names = ["geoopt", "geoopt default", "torch foreach", "torch fused"]
     columns = ["optimizer", "manifold", "points", "geowarp ms", *(f"{name} / geowarp" for name in names)]
     print(f"geowarp {geowarp.__version__}: {harness.environment(device)}")
