@@ -8,7 +8,7 @@ from torch import Tensor
 
 from .._geoopt import geoopt
 from ..errors import GeowarpError, NotOnManifoldError
-from .record import constraints_by_id, mark, point_error, recorded, set_record
+from .record import constraints_by_id, forget, mark, point_error, recorded, set_record
 
 __all__ = [
     "ManifoldParameter",
@@ -137,6 +137,8 @@ def constrain(
 def unconstrain(module: torch.nn.Module, name: str) -> torch.nn.Module:
     """Lift the constraint of the parameter ``name``: it becomes a plain parameter with the same values.
 
+    It does so in all modules that share it. Build the optimiser afterwards.
+
     Args:
         module: the module that owns the parameter.
         name: its name there.
@@ -152,6 +154,8 @@ def unconstrain(module: torch.nn.Module, name: str) -> torch.nn.Module:
     """
     set_record(module, name, None)
     parameter = module._parameters.get(name)
+    if parameter is not None:
+        forget(parameter)
     if parameter is not None and hasattr(parameter, "manifold"):
         del parameter.manifold
         parameter.__class__ = torch.nn.Parameter

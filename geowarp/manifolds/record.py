@@ -14,7 +14,7 @@ from torch import Tensor
 from .._geoopt import geoopt
 from ..errors import NotOnManifoldError
 
-__all__ = ["Constraint", "constraints_by_id", "point_error", "recorded", "set_record"]
+__all__ = ["Constraint", "constraints_by_id", "forget", "generation", "point_error", "recorded", "set_record"]
 
 _KEY = "_manifold_record"
 
@@ -56,6 +56,20 @@ class _Record:
 
 
 _records: "weakref.WeakSet[_Record]" = weakref.WeakSet()
+_generation = 0
+
+
+def generation() -> int:
+    """Return a number that grows whenever a constraint is recorded or lifted anywhere.
+
+    Example:
+        >>> from geowarp.manifolds import Sphere
+        >>> before, layer = generation(), torch.nn.Linear(3, 1)
+        >>> set_record(layer, "weight", Sphere())
+        >>> generation() > before
+        True
+    """
+    return _generation
 
 
 def recorded(module: torch.nn.Module) -> dict[str, geoopt.Manifold]:
@@ -83,6 +97,8 @@ def set_record(module: torch.nn.Module, name: str, manifold: geoopt.Manifold | N
         >>> recorded(module)
         {'weight': Sphere()}
     """
+    global _generation
+    _generation += 1
     record = module.__dict__.get(_KEY)
     if manifold is None:
         if record is not None:
@@ -92,6 +108,23 @@ def set_record(module: torch.nn.Module, name: str, manifold: geoopt.Manifold | N
         record = module.__dict__[_KEY] = _Record(module)
         module.register_load_state_dict_pre_hook(_check_state_dict)
     record.manifolds[name] = manifold
+
+
+def forget(parameter: Tensor) -> None:
+    """Lift the constraint of a parameter in every module that owns it.
+
+    Example:
+        >>> from geowarp.manifolds import Sphere
+        >>> layer = torch.nn.Linear(3, 1)
+        >>> set_record(layer, "weight", Sphere())
+        >>> forget(layer.weight)
+        >>> recorded(layer)
+        {}
+    """
+    for record in list(_records):
+        for tensor, where in list(record.constraints()):
+            if tensor is parameter:
+                set_record(where.module, where.name, None)
 
 
 def constraints_by_id() -> dict[int, Constraint]:

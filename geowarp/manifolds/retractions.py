@@ -38,13 +38,25 @@ class Retraction(Protocol):
         ...
 
 
+def _shortened(u: Tensor, factor: float) -> Tensor:
+    """Return ``u``, scaled down to the norm ``factor / √eps`` where it is longer.
+
+    Beyond that the Gram matrix of ``x + u`` is singular to rounding where u has a low rank. The retraction is
+    unchanged for all steps but those that have no meaning: above 725 in float32 with the factor 1/4.
+    """
+    longest = factor / torch.finfo(u.dtype).eps ** 0.5
+    norm = torch.linalg.matrix_norm(u, keepdim=True)
+    shortened: Tensor = u * (longest / norm.clamp_min(longest))
+    return shortened
+
+
 @dataclass(frozen=True)
 class QR:
     """Orthonormal factor of ``x + u`` with a positive diagonal of R; first order.
 
     Args:
         passes: of Cholesky-QR. The Gram matrix is ``I + uᵀu``, so that one pass is accurate to a few eps for
-            ``‖u‖ <= 1``; two are for steps of any size.
+            ``‖u‖ <= 1``; two are for steps of any size. A step longer than ``1 / (4√eps)`` is cut to that.
 
     Raises:
         ValueError: where ``passes`` is below 1.
@@ -71,7 +83,7 @@ class QR:
 
     def __call__(self, manifold: Manifold, x: Tensor, u: Tensor) -> Tensor:
         """Return the orthonormal factor of ``x + u``."""
-        return cholesky_qr(x + u, self.passes)
+        return cholesky_qr(x + _shortened(u, 0.25), self.passes)
 
 
 @dataclass(frozen=True)
@@ -89,7 +101,7 @@ class Polar:
 
     def __call__(self, manifold: Manifold, x: Tensor, u: Tensor) -> Tensor:
         """Return the polar factor of ``x + u``, through its k x k Gram matrix."""
-        y = x + u
+        y = x + _shortened(u, 0.03)
         return newton_schulz(y @ symmetric_function(y.mT @ y, inverse_sqrt))
 
 
@@ -111,7 +123,7 @@ class Cayley:
 
     def __call__(self, manifold: Manifold, x: Tensor, u: Tensor) -> Tensor:
         """Return the Cayley transform of the generator of ``u``, applied to ``x``."""
-        x, u = torch.broadcast_tensors(x, u)
+        x, u = torch.broadcast_tensors(x, _shortened(u, 0.03))
         lifted = u - 0.5 * x @ (x.mT @ u)
         left = torch.cat([lifted, x], dim=-1)
         right = torch.cat([x, -lifted], dim=-1)

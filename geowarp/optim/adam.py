@@ -10,7 +10,7 @@ from torch.optim.adamw import adamw
 from ..errors import GeowarpError
 from .batch import Batch, FlatBatch, State
 from .kernel import Slope
-from .optimizer import RiemannianOptimizer
+from .optimizer import RiemannianOptimizer, check_common
 
 __all__ = ["RiemannianAdam"]
 
@@ -23,7 +23,7 @@ class RiemannianAdam(RiemannianOptimizer):
     - ``m ← β₁ m + (1 − β₁) g``, a tangent vector (``exp_avg``),
     - ``v ← β₂ v + (1 − β₂) ⟨g, g⟩_x``, a number (``exp_avg_sq``),
     - ``u = −lr · m / (1 − β₁ᵗ) / (√(v / (1 − β₂ᵗ)) + eps)``, with ``t`` the number of steps,
-    - ``x ← retr(x, u)``, and m is transported to the new x.
+    - ``x ← retr(x, u)``, and m is transported to the new x, at the latest with the next gradient.
 
     So ``lr`` is about the length of a step, in the manifold's own unit, whatever the number of entries.
     Parameters without a manifold get exactly ``torch.optim.AdamW``, entry by entry.
@@ -105,8 +105,11 @@ class RiemannianAdam(RiemannianOptimizer):
         _check_hyper_parameters({**self.defaults, **param_group})
         super().add_param_group(param_group)
 
+    def _state_names(self, group: dict[str, Any]) -> tuple[str, ...]:
+        return ("step", "exp_avg", "exp_avg_sq") + ("max_exp_avg_sq",) * bool(group["amsgrad"])
+
     def _fresh_state(self, batch: Batch, points: Tensor) -> State:
-        zero = torch.zeros_like(points)
+        zero = torch.zeros_like(points, memory_format=torch.contiguous_format)
         second = torch.zeros_like(batch.manifold.component_inner(points, zero))
         state = {
             "step": torch.zeros(len(points), dtype=points.dtype, device=points.device),
@@ -128,16 +131,19 @@ class RiemannianAdam(RiemannianOptimizer):
         if group["amsgrad"]:
             second = torch.maximum(state["max_exp_avg_sq"], second, out=state["max_exp_avg_sq"])
 
-        size = (second / batch.per_point(_bias_correction(beta2, step))).sqrt_().add_(group["eps"])
-        scale = -group["lr"] / (batch.per_point(_bias_correction(beta1, step)) * size)
+        bias1, bias2 = (batch.per_point(_bias_correction(beta, step)) for beta in (beta1, beta2))
+        size = (second / bias2).sqrt_().add_(group["eps"])
+        scale = -group["lr"] / (bias1 * size)
         if not group["manifold_weight_decay"]:
-            return kernel.move(slope.points, first, scale, first, _step_bound(group))
+            return kernel.move(slope.points, first, scale, first)
         decay = kernel.gradient(kernel.slope(slope.points, slope.points))
         direction = scale * first - group["lr"] * group["manifold_weight_decay"] * decay
-        return kernel.move(slope.points, direction, 1.0, first, None)
+        return kernel.move(slope.points, direction, 1.0, first)
 
     def _step_flat(self, batch: FlatBatch) -> None:
         group = batch.group
+        if any(g.is_sparse for g in batch.gradients()):
+            raise GeowarpError("RiemannianAdam does not take sparse gradients; use Embedding(sparse=False)")
         states = [self._flat_state(p, group) for p in batch.parameters]
         adamw(
             batch.parameters,
@@ -176,24 +182,11 @@ def _bias_correction(beta: float, step: Tensor) -> Tensor:
     return -torch.expm1(step * math.log(beta)) if beta > 0 else torch.ones_like(step)
 
 
-def _step_bound(group: dict[str, Any]) -> float | None:
-    """Return the largest norm that a step can have, or None where the learning rate is a tensor.
-
-    For the weights a and c of the two moments, ``|Σ aᵢgᵢ|² <= Σ aᵢ²/cᵢ · Σ cᵢ|gᵢ|²`` (Cauchy–Schwarz).
-    """
-    (beta1, beta2), lr = group["betas"], group["lr"]
-    if isinstance(lr, Tensor) or beta1**2 >= beta2:
-        return None
-    bound: float = lr * max(1.0, (1 - beta1) / math.sqrt((1 - beta2) * (1 - beta1**2 / beta2)))
-    return bound
-
-
 def _check_hyper_parameters(group: dict[str, Any]) -> None:
+    check_common(group, "RiemannianAdam")
     for name in ("lr", "eps", "weight_decay", "manifold_weight_decay"):
         if not group[name] >= 0:
             raise GeowarpError(f"RiemannianAdam: {name} = {group[name]} must be 0 or more")
     for i, beta in enumerate(group["betas"]):
         if not 0 <= beta < 1:
             raise GeowarpError(f"RiemannianAdam: betas[{i}] = {beta} must be in [0, 1)")
-    if group["stabilize"] is not None and group["stabilize"] < 1:
-        raise GeowarpError(f"RiemannianAdam: stabilize = {group['stabilize']} must be 1 or more, or None")

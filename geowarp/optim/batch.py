@@ -1,6 +1,6 @@
 """Parameters that are stepped together: one stacked tensor per manifold, shape, dtype and device."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -75,6 +75,7 @@ class Batch:
         self.kernel = kernel_for(manifold, self.memory)
         self.parameters: list[Tensor] = []
         self.names: list[str] = []
+        self.signature: tuple[Any, ...] = ()
         self.state: State = {}
 
     def points(self) -> Tensor:
@@ -110,36 +111,67 @@ class Batch:
             fresh: initial state of the whole batch, ``(B, ...)`` each.
 
         Raises:
-            GeowarpError: where a stored entry has another shape, as from another kind of optimiser.
+            GeowarpError: where a stored entry has another shape.
         """
         self.state = fresh
         for i, parameter in enumerate(self.parameters):
             own = stored[parameter]
             for name, whole in fresh.items():
-                view = whole[i]
                 if name in own:
-                    if own[name].shape != view.shape:
-                        raise GeowarpError(
-                            f"state {name!r} of parameter {self.names[i]!r} on {self.manifold!r} has shape "
-                            f"{tuple(own[name].shape)}, not {tuple(view.shape)}: it is of another kind of "
-                            "optimiser; start without it"
+                    whole[i].copy_(
+                        self._one_per_point(
+                            torch.as_tensor(own[name]), whole[i].shape, f"{name!r} of {self.names[i]!r}"
                         )
-                    view.copy_(own[name])
-                own[name] = view
+                    )
+                own[name] = whole[i]
 
-    def fits(self) -> bool:
-        """Return whether the stacked state still has the parameters' dtype and device."""
-        first, moments = self.parameters[0], self.state.get("exp_avg", self.state.get("momentum_buffer"))
-        return moments is None or (moments.dtype == first.dtype and moments.device == first.device)
+    def _one_per_point(self, entry: Tensor, shape: torch.Size, what: str) -> Tensor:
+        """Return an entry of the shape asked for, also from one that repeats its value, as geoopt's do."""
+        if entry.shape == shape:
+            return entry
+        if entry.ndim == len(shape):
+            reduced = entry[tuple(slice(0, n) for n in shape)]
+            if reduced.shape == shape and torch.equal(reduced.expand_as(entry), entry):
+                return reduced
+        raise GeowarpError(
+            f"state {what} on {self.manifold!r} has shape {tuple(entry.shape)}, not {tuple(shape)}; "
+            "it is of other points or of another kind of optimiser: start without it"
+        )
+
+    def release_state(self, stored: dict[Tensor, dict[str, Any]]) -> None:
+        """Give every parameter a state of its own, so that no view keeps the whole stack alive."""
+        for parameter in self.parameters:
+            own = stored.get(parameter, {})
+            own.update({name: own[name].clone() for name in self.state if name in own})
+
+    def fits(self, stored: dict[Tensor, dict[str, Any]], names: tuple[str, ...]) -> bool:
+        """Return whether the batch still is what its parameters, their state and the group say."""
+        dtype, device, shape = self.signature
+        first, last = self.parameters[0], self.parameters[-1]
+        return (
+            all(p.dtype == dtype for p in self.parameters)
+            and (first.device, tuple(first.shape)) == (device, shape)
+            and tuple(self.state) == names
+            and all(name in stored.get(p, {}) for p in (first, last) for name in names)
+            and all(_same(stored[first][name], self.state[name][0]) for name in names)
+            and all(_same(stored[last][name], self.state[name][-1]) for name in names)
+        )
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    return a.data_ptr() == b.data_ptr() and a.dtype == b.dtype
 
 
 def gather(
-    groups: list[dict[str, Any]], name_of: Callable[[int, int], str]
+    groups: list[dict[str, Any]],
+    manifolds: dict[Tensor, geoopt.Manifold | None],
+    name_of: Callable[[int, int], str],
 ) -> tuple[list[FlatBatch], list[Batch]]:
     """Return the parameters that have a gradient, in batches.
 
     Args:
-        groups: param groups, each with its ``manifolds`` parallel to its ``params``.
+        groups: param groups.
+        manifolds: that of each parameter.
         name_of: gives a name for the parameter of a group's index and its own.
 
     Raises:
@@ -148,42 +180,33 @@ def gather(
     Example:
         >>> x = torch.nn.Parameter(torch.ones(2))
         >>> x.grad = torch.zeros(2)
-        >>> flat, constrained = gather([{"params": [x], "manifolds": [None]}], lambda g, i: "x")
+        >>> flat, constrained = gather([{"params": [x]}], {x: None}, lambda g, i: "x")
         >>> len(flat), len(constrained)
         (1, 0)
     """
-    known = {id(m): fingerprint(m) for group in groups for m in group["manifolds"] if m is not None}
+    known = {id(m): fingerprint(m) for m in manifolds.values() if m is not None}
     flat: list[FlatBatch] = []
     batches: dict[Any, Batch] = {}
     for index, group in enumerate(groups):
         unconstrained = FlatBatch(group)
-        for i, parameter, manifold in _active(group):
+        for i, parameter in enumerate(group["params"]):
+            manifold = manifolds[parameter]
+            if parameter.grad is None:
+                continue
             if is_flat(manifold):
                 unconstrained.parameters.append(parameter)
                 continue
             name = name_of(index, i)
             _refuse_unsupported(parameter, manifold, name)
+            signature = parameter.dtype, parameter.device, tuple(parameter.shape)
             alone = i if group.get("foreach") is False else None
-            key = (
-                index,
-                known[id(manifold)],
-                tuple(parameter.shape),
-                parameter.dtype,
-                parameter.device,
-                alone,
-            )
-            batch = batches.setdefault(key, Batch(group, manifold))
+            batch = batches.setdefault((index, known[id(manifold)], signature, alone), Batch(group, manifold))
             batch.parameters.append(parameter)
             batch.names.append(name)
+            batch.signature = signature
         if unconstrained.parameters:
             flat.append(unconstrained)
     return flat, list(batches.values())
-
-
-def _active(group: dict[str, Any]) -> Iterator[tuple[int, Tensor, geoopt.Manifold | None]]:
-    for i, (parameter, manifold) in enumerate(zip(group["params"], group["manifolds"], strict=True)):
-        if parameter.grad is not None:
-            yield i, parameter, manifold
 
 
 def _refuse_unsupported(parameter: Tensor, manifold: geoopt.Manifold, name: str) -> None:

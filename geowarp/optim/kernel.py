@@ -1,19 +1,21 @@
 """How a batch of points moves: any manifold by its contract, orthonormal frames in fewer products."""
 
-import math
 from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from .._geoopt import geoopt
-from ..manifolds import QR, Grassmann, Stiefel
+from ..manifolds import QR, Grassmann, Manifold, Stiefel
 from ..manifolds.linalg.cholesky_qr import cholesky_qr
 from ..manifolds.linalg.near_identity import inverse_cholesky_near_identity
 from ..manifolds.orthonormal import OrthonormalFrames
 from .memory import Memory
 
 __all__ = ["ContractKernel", "FrameKernel", "Kernel", "Slope", "kernel_for"]
+
+# Up to this ‖E − I‖ two Newton steps give the triangular factor in float32, and cost less than Cholesky's.
+_NEAR = 1e-2
 
 
 class Slope(NamedTuple):
@@ -44,9 +46,7 @@ class Kernel(Protocol):
         """Set ``moment``, which the last ``move`` was told of, to ``keep · moment + add · gradient``."""
         ...
 
-    def move(
-        self, points: Tensor, along: Tensor, scale: Tensor | float, moment: Tensor | None, bound: float | None
-    ) -> Tensor:
+    def move(self, points: Tensor, along: Tensor, scale: Tensor | float, moment: Tensor | None) -> Tensor:
         """Return ``retr(points, scale · along)``, and see to it that ``moment`` comes along.
 
         Args:
@@ -54,7 +54,6 @@ class Kernel(Protocol):
             along: tangent vectors, which may be ``moment`` itself.
             scale: broadcasts over ``along``.
             moment: tangent vectors that the next ``accumulate`` continues, or None.
-            bound: of the norm of ``scale · along``, where it is known.
         """
         ...
 
@@ -78,6 +77,8 @@ class ContractKernel:
 
     def slope(self, points: Tensor, gradients: Tensor) -> Slope:
         """Return the slope for the Euclidean ``gradients``."""
+        if not isinstance(self.manifold, Manifold):
+            gradients = gradients.clone()  # geoopt's Lorentz works in place
         gradient = self.manifold.egrad2rgrad(points, gradients)
         return Slope(points, gradient, None, self.manifold.component_inner(points, gradient))
 
@@ -89,9 +90,7 @@ class ContractKernel:
         """Set ``moment``, which is at the points already, to ``keep · moment + add · gradient``."""
         _add(moment.mul_(keep), slope.ambient, add)
 
-    def move(
-        self, points: Tensor, along: Tensor, scale: Tensor | float, moment: Tensor | None, bound: float | None
-    ) -> Tensor:
+    def move(self, points: Tensor, along: Tensor, scale: Tensor | float, moment: Tensor | None) -> Tensor:
         """Return the retracted points, and transport ``moment`` there in place."""
         direction = scale * along
         if moment is None:
@@ -107,7 +106,7 @@ class FrameKernel:
 
     Up to rounding it gives what the contract gives, with projection at the new point as the transport. That
     is linear, so it is put off until the next gradient is there: one product projects both. Where a step is
-    known to be short, the triangular factor comes from ``inverse_cholesky_near_identity``.
+    short, the triangular factor comes from ``inverse_cholesky_near_identity``.
 
     Args:
         manifold: Stiefel or Grassmann, with ``QR()``.
@@ -128,8 +127,8 @@ class FrameKernel:
     """
 
     def __init__(self, manifold: OrthonormalFrames, memory: Memory) -> None:
+        self.manifold = manifold
         self.memory = memory
-        self.passes = manifold.retraction.passes if isinstance(manifold.retraction, QR) else 2
         self.alpha = manifold.metric.alpha if isinstance(manifold, Stiefel) else None
 
     def slope(self, points: Tensor, gradients: Tensor) -> Slope:
@@ -156,29 +155,24 @@ class FrameKernel:
         moment.flatten(0, -3).baddbmm_(*flat, beta=keep, alpha=-1)
         _add(moment, slope.ambient, add)
 
-    def move(
-        self, points: Tensor, along: Tensor, scale: Tensor | float, moment: Tensor | None, bound: float | None
-    ) -> Tensor:
+    def move(self, points: Tensor, along: Tensor, scale: Tensor | float, moment: Tensor | None) -> Tensor:
         """Return the retracted points; ``moment`` stays, for ``accumulate`` to transport."""
+        if not _may_look(points):
+            moved: Tensor = self.manifold.retr(points, scale * along)
+            return moved
         target = self.memory.like("gradients", points)
         if isinstance(scale, Tensor):
             torch.addcmul(points, along, scale.to(points.dtype), out=target)
         else:
             torch.add(points, along, alpha=scale, out=target)
-        distance = self._distance(along, scale, bound)
-        if distance > 1e-2:
-            return cholesky_qr(target, 1 if distance <= 1 else self.passes)
-        factor = inverse_cholesky_near_identity(target.mT @ target, distance)
-        return torch.matmul(target, factor, out=points)
-
-    def _distance(self, along: Tensor, scale: Tensor | float, bound: float | None) -> float:
-        """Return a bound of how far the Gram matrix ``I + uᵀu`` of the target is from I."""
-        if bound is not None:
-            return bound**2 * (1.0 if self.alpha is None else max(1.0, 2 * (self.alpha + 1)))
-        if not _may_look(along):
-            return math.inf
-        squared = _square(along) * scale**2
-        return float(squared.max()) if squared.numel() else 0.0
+        gram = target.mT @ target
+        distance = _distance_from_identity(gram)
+        if distance <= _NEAR:
+            return torch.matmul(target, inverse_cholesky_near_identity(gram, distance), out=points)
+        if distance <= 1:
+            return cholesky_qr(target, 1)
+        moved = self.manifold.retr(points, scale * along)
+        return moved
 
     def _squared_norm(self, points: Tensor, ambient: Tensor, inner: Tensor, normal: Tensor) -> Tensor:
         """Return ``‖g − x C‖²`` as ``‖g‖² − 2⟨xᵀg, C⟩ + ‖C‖²`` where that loses at most two digits."""
@@ -191,7 +185,15 @@ class FrameKernel:
 
 def _may_look(tensor: Tensor) -> bool:
     """Return whether a value may decide what is computed: it costs nothing on the CPU alone."""
-    return tensor.device.type == "cpu" and not torch.compiler.is_compiling()
+    return tensor.device.type == "cpu"
+
+
+def _distance_from_identity(gram: Tensor) -> float:
+    """Return the largest ``‖E − I‖`` of the matrices."""
+    if gram.numel() == 0:
+        return 0.0
+    eye = torch.eye(gram.shape[-1], dtype=gram.dtype)
+    return float(torch.linalg.matrix_norm(gram - eye).max())
 
 
 def _square(matrix: Tensor) -> Tensor:

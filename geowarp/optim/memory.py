@@ -22,7 +22,7 @@ class Memory:
 
     def of(self, name: str, shape: torch.Size, like: Tensor) -> Tensor:
         """Return a contiguous tensor of ``shape``, with the dtype and device of ``like`` and any content."""
-        if like.device.type != "cpu" or torch.compiler.is_compiling():
+        if like.device.type != "cpu":
             return torch.empty(shape, dtype=like.dtype, device=like.device)
         kept = self._tensors.get(name)
         if kept is None or kept.shape != shape or kept.dtype != like.dtype:

@@ -1,8 +1,10 @@
 """What Riemannian optimisers share: which parameter is on which manifold, batches, checks and checkpoints."""
 
 import abc
-import warnings
+import math
+from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,12 +12,11 @@ from torch import Tensor
 from torch._compile import _disable_dynamo  # torch.compiler.disable, without importing Dynamo at once
 from torch.optim.optimizer import Optimizer
 
-from .._geoopt import geoopt
 from ..errors import GeowarpError, NonFiniteError, NotOnManifoldError
-from ..manifolds.component import fingerprint
-from ..manifolds.record import Constraint, constraints_by_id, point_error
+from ..manifolds.record import generation, point_error
 from .batch import Batch, FlatBatch, State, gather
 from .kernel import Slope
+from .resolve import Manifolds, name_of, refuse_other_manifolds, resolve
 
 __all__ = ["RiemannianOptimizer"]
 
@@ -35,8 +36,9 @@ class RiemannianOptimizer(Optimizer, abc.ABC):
 
     def __init__(self, params: Any, defaults: dict[str, Any]) -> None:
         self._plan: tuple[list[FlatBatch], list[Batch]] | None = None
+        self._manifolds: Manifolds = {}
         self._active: list[int] = []
-        self._steps = 0
+        self._steps = self._generation = 0
         if defaults.get("differentiable"):
             raise GeowarpError(
                 "differentiable=True: the step works in place; unroll it with a manifold's retr"
@@ -44,6 +46,10 @@ class RiemannianOptimizer(Optimizer, abc.ABC):
         super().__init__(params, defaults)
 
     # --- must be defined ---
+
+    @abc.abstractmethod
+    def _state_names(self, group: dict[str, Any]) -> tuple[str, ...]:
+        """Return the names of the state of a batch with the hyper-parameters of ``group``."""
 
     @abc.abstractmethod
     def _fresh_state(self, batch: Batch, points: Tensor) -> State:
@@ -63,18 +69,20 @@ class RiemannianOptimizer(Optimizer, abc.ABC):
         """Add a group; its ``manifold`` holds for all its parameters, by default each has its own.
 
         Raises:
-            GeowarpError: where the group's manifold is not the one that a parameter has.
+            GeowarpError: where the group's manifold is not the one that a parameter has; nothing is added.
         """
-        given = param_group.pop("manifold", None)
-        super().add_param_group(param_group)
-        where = constraints_by_id()
-        group = self.param_groups[-1]
-        group["manifolds"] = [_manifold(p, where.get(id(p)), given) for p in group["params"]]
+        super().add_param_group(dict(param_group))
+        try:
+            self._manifolds = resolve(self.param_groups, self._manifolds)
+        except GeowarpError:
+            self.param_groups.pop()
+            raise
         self._plan = None
 
+    @_disable_dynamo
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Move every parameter that has a gradient.
+        """Move every parameter that has a gradient. Under ``torch.compile`` it runs as it is, uncompiled.
 
         Args:
             closure: reevaluates the model and returns the loss; it runs with gradients enabled.
@@ -102,10 +110,13 @@ class RiemannianOptimizer(Optimizer, abc.ABC):
 
     def state_dict(self) -> dict[str, Any]:
         """Return torch's state dict with the manifolds as text, so that ``weights_only`` can load it."""
-        state: dict[str, Any] = super().state_dict()
-        for group in state["param_groups"]:
-            group["manifolds"] = [None if m is None else repr(m) for m in group["manifolds"]]
-        return state
+        packed: dict[str, Any] = super().state_dict()
+        packed["state"] = {key: _own(state) for key, state in packed["state"].items()}
+        for group, live in zip(packed["param_groups"], self.param_groups, strict=True):
+            group.pop("manifold", None)
+            manifolds = (self._manifolds[p] for p in live["params"])
+            group["manifolds"] = [None if m is None else repr(m) for m in manifolds]
+        return packed
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load a state dict; the manifolds stay those of this optimiser.
@@ -114,46 +125,58 @@ class RiemannianOptimizer(Optimizer, abc.ABC):
             GeowarpError: where a parameter had another kind of manifold, or lost or gained one. Nothing has
                 changed then.
         """
-        groups = state_dict["param_groups"]
-        for index, (live, saved) in enumerate(zip(self.param_groups, groups, strict=False)):
-            _refuse_other_manifolds(live["manifolds"], saved.get("manifolds"), index)
-        manifolds = [group["manifolds"] for group in self.param_groups]
+        refuse_other_manifolds(self.param_groups, self._manifolds, state_dict["param_groups"])
+        given = [group.get("manifold") for group in self.param_groups]
         super().load_state_dict(state_dict)
-        for group, own in zip(self.param_groups, manifolds, strict=True):
-            group["manifolds"] = own
-        self._plan = None
+        for group, manifold in zip(self.param_groups, given, strict=True):
+            group.pop("manifolds", None)
+            group.pop("manifold", None)
+            if manifold is not None:
+                group["manifold"] = manifold
+        self._manifolds = resolve(self.param_groups, {})
+
+    def __getstate__(self) -> dict[str, Any]:
+        state: dict[str, Any] = super().__getstate__()
+        return state | {"state": {p: _own(own) for p, own in state["state"].items()}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        self._plan, self._active, self._steps = None, [], 0
+        self.state = defaultdict(dict, self.state)
+        self._plan, self._active, self._steps, self._generation = None, [], 0, 0
         for group in self.param_groups:
             for name, value in self.defaults.items():
                 group.setdefault(name, value)
+        self._manifolds = resolve(self.param_groups, {})
 
     # --- the step ---
 
-    @_disable_dynamo
     def _batches(self) -> tuple[list[FlatBatch], list[Batch]]:
         """Return the batches of parameters that have a gradient now, grouped anew only where that changed."""
         self._steps += 1
+        if generation() != self._generation:
+            self._generation, manifolds = generation(), resolve(self.param_groups, self._manifolds)
+            self._plan = self._plan if manifolds == self._manifolds else None
         active = [0 if p.grad is None else id(p) for group in self.param_groups for p in group["params"]]
-        if self._plan is None or active != self._active or not all(b.fits() for b in self._plan[1]):
-            self._plan, self._active = None, active
-            self._resolve_replaced()
-            flat, batches = gather(self.param_groups, self._name)
-            for batch in batches:
-                points = batch.points()
-                self._refuse_off_manifold(batch, points)
-                batch.take_state(self.state, self._fresh_state(batch, points))
-            self._plan = flat, batches
+        if self._plan is None or active != self._active or not all(map(self._fits, self._plan[1])):
+            self._regroup()
+            self._active = active
+        assert self._plan is not None
         return self._plan
 
-    def _resolve_replaced(self) -> None:
-        """Look the manifolds up again in groups whose parameters were replaced by others in number."""
-        where = constraints_by_id()
-        for group in self.param_groups:
-            if len(group["manifolds"]) != len(group["params"]):
-                group["manifolds"] = [_manifold(p, where.get(id(p)), None) for p in group["params"]]
+    def _fits(self, batch: Batch) -> bool:
+        return batch.fits(self.state, self._state_names(batch.group))
+
+    def _regroup(self) -> None:
+        old, self._plan = self._plan, None
+        for batch in () if old is None else old[1]:
+            batch.release_state(self.state)
+        self._manifolds = resolve(self.param_groups, self._manifolds)
+        flat, batches = gather(self.param_groups, self._manifolds, partial(name_of, self.param_groups))
+        for batch in batches:
+            points = batch.points()
+            self._refuse_off_manifold(batch, points)
+            batch.take_state(self.state, self._fresh_state(batch, points))
+        self._plan = flat, batches
 
     def _refuse_off_manifold(self, batch: Batch, points: Tensor) -> None:
         new = [i for i, p in enumerate(batch.parameters) if not self.state.get(p)]
@@ -162,22 +185,23 @@ class RiemannianOptimizer(Optimizer, abc.ABC):
             raise NotOnManifoldError(next(error for error in errors if error is not None))
 
     def _refuse_non_finite(self, batches: list[Batch], slopes: list[Slope]) -> None:
-        """Look once, for all batches together; under compilation and graph capture nothing is looked at."""
-        if not batches or torch.compiler.is_compiling() or _capturing(slopes[0].squared):
+        """Look once, for all batches together; while a CUDA graph is captured nothing is looked at."""
+        if not slopes or _capturing(slopes[0].squared):
             return
         device = slopes[0].squared.device
-        if torch.stack([slope.squared.sum().to(device) for slope in slopes]).isfinite().all():
+        total = slopes[0].squared.sum()
+        for slope in slopes[1:]:
+            total = total + slope.squared.sum().to(device)
+        if math.isfinite(total.real.item()):
             return
         for batch in batches:
-            finite = batch.gradients().isfinite().flatten(1).all(1).tolist()
-            for name, fine in zip(batch.names, finite, strict=True):
-                if not fine:
-                    raise NonFiniteError(
-                        f"gradient of parameter {name!r} on {batch.manifold!r} is not finite; nothing moved. "
-                        "Skip the step, or look for the cause with torch.autograd.set_detect_anomaly(True)"
-                    )
+            _refuse(
+                batch, "gradient", batch.gradients(), "find the cause with torch.autograd.detect_anomaly()"
+            )
+            _refuse(batch, "value", batch.points(), "load a checkpoint from before")
+        for batch, slope in zip(batches, slopes, strict=True):
+            _refuse(batch, "squared norm of the gradient", slope.squared, "it overflows; scale the loss down")
 
-    @_disable_dynamo
     def _stabilize(self, batches: list[Batch]) -> None:
         for batch in batches:
             every = batch.group["stabilize"]
@@ -189,48 +213,46 @@ class RiemannianOptimizer(Optimizer, abc.ABC):
                 if name in batch.state:
                     batch.state[name].copy_(batch.manifold.proju(points, batch.state[name]))
 
-    def _name(self, group_index: int, index: int) -> str:
-        group = self.param_groups[group_index]
-        if "param_names" in group:
-            return str(group["param_names"][index])
-        where = constraints_by_id().get(id(group["params"][index]))
-        if where is not None:
-            return f"{type(where.module).__name__}.{where.name}"
-        return f"{index} of group {group_index}"
+
+def check_common(group: dict[str, Any], name: str) -> None:
+    """Check the hyper-parameters that all Riemannian optimisers have.
+
+    Raises:
+        GeowarpError: for a ``stabilize`` that is no whole number above 0, a learning rate of several numbers,
+            or ``foreach`` and ``fused`` together.
+
+    Example:
+        >>> check_common({"stabilize": 10, "lr": 0.1}, "RiemannianSGD")
+    """
+    every, lr = group["stabilize"], group["lr"]
+    if every is not None and not (isinstance(every, int) and every >= 1):
+        raise GeowarpError(f"{name}: stabilize = {every} must be a whole number of at least 1, or None")
+    if isinstance(lr, Tensor) and lr.numel() != 1:
+        raise GeowarpError(f"{name}: lr has {lr.numel()} elements; give one number")
+    if group.get("foreach") and group.get("fused"):
+        raise GeowarpError(f"{name}: foreach and fused cannot both be True; leave one out")
 
 
 def _capturing(gradient: Tensor) -> bool:
     return gradient.is_cuda and torch.cuda.is_current_stream_capturing()
 
 
-def _manifold(
-    parameter: Tensor, where: Constraint | None, given: geoopt.Manifold | None
-) -> geoopt.Manifold | None:
-    own = getattr(parameter, "manifold", where.manifold if where is not None else None)
-    if given is not None and own is not None and fingerprint(given) != fingerprint(own):
-        raise GeowarpError(
-            f"the param group's manifold is {given!r}, but its parameter of shape {tuple(parameter.shape)} "
-            f"is a point of {own!r}; leave the group's manifold out, or constrain the parameter anew"
-        )
-    return own if given is None else given
+def _own(state: dict[str, Any]) -> dict[str, Any]:
+    """Return a state whose tensors are no views of a batch, so that saving one does not save all."""
+    return {
+        name: value.clone() if isinstance(value, Tensor) and _is_part(value) else value
+        for name, value in state.items()
+    }
 
 
-def _kind(text: str | None) -> str | None:
-    return None if text is None else text.split("(")[0]
+def _is_part(tensor: Tensor) -> bool:
+    return tensor.untyped_storage().nbytes() > tensor.numel() * tensor.element_size()
 
 
-def _refuse_other_manifolds(
-    live: list[geoopt.Manifold | None], saved: list[str | None] | None, index: int
-) -> None:
-    for i, manifold in enumerate(live):
-        now = None if manifold is None else repr(manifold)
-        before = saved[i] if saved is not None and i < len(saved) else None
-        if _kind(now) != _kind(before):
-            raise GeowarpError(
-                f"parameter {i} of group {index} is on {now or 'no manifold'}, in the state dict on "
-                f"{before or 'no manifold'}; build the optimiser from parameters on the same manifold"
-            )
-        if now != before:
-            warnings.warn(
-                f"parameter {i} of group {index} was on {before}, and goes on on {now}", stacklevel=3
+def _refuse(batch: Batch, what: str, values: Tensor, remedy: str) -> None:
+    finite = values.isfinite().flatten(1).all(1).tolist()
+    for name, fine in zip(batch.names, finite, strict=True):
+        if not fine:
+            raise NonFiniteError(
+                f"{what} of parameter {name!r} on {batch.manifold!r} is not finite; nothing moved; {remedy}"
             )

@@ -9,7 +9,7 @@ from torch.optim.sgd import sgd
 from ..errors import GeowarpError
 from .batch import Batch, FlatBatch, State
 from .kernel import Slope
-from .optimizer import RiemannianOptimizer
+from .optimizer import RiemannianOptimizer, check_common
 
 __all__ = ["RiemannianSGD"]
 
@@ -21,7 +21,7 @@ class RiemannianSGD(RiemannianOptimizer):
 
     - ``b ← momentum · b + (1 − dampening) g``, at the first step ``b ← g``,
     - ``d = g + momentum · b`` with nesterov, otherwise ``d = b``,
-    - ``x ← retr(x, −lr · d)``, and b is transported to the new x.
+    - ``x ← retr(x, −lr · d)``, and b is transported to the new x, at the latest with the next gradient.
 
     Parameters without a manifold get exactly ``torch.optim.SGD``.
 
@@ -98,11 +98,15 @@ class RiemannianSGD(RiemannianOptimizer):
         _check_hyper_parameters({**self.defaults, **param_group})
         super().add_param_group(param_group)
 
+    def _state_names(self, group: dict[str, Any]) -> tuple[str, ...]:
+        return ("step", "momentum_buffer") if group["momentum"] else ()
+
     def _fresh_state(self, batch: Batch, points: Tensor) -> State:
         if not batch.group["momentum"]:
             return {}
         step = torch.zeros(len(points), dtype=points.dtype, device=points.device)
-        return {"step": step, "momentum_buffer": torch.zeros_like(points)}
+        buffer = torch.zeros_like(points, memory_format=torch.contiguous_format)
+        return {"step": step, "momentum_buffer": buffer}
 
     def _update(self, batch: Batch, slope: Slope) -> Tensor:
         group, kernel = batch.group, batch.kernel
@@ -118,7 +122,7 @@ class RiemannianSGD(RiemannianOptimizer):
         if group["manifold_weight_decay"]:
             decay = kernel.gradient(kernel.slope(slope.points, slope.points))
             direction = direction + group["manifold_weight_decay"] * decay
-        return kernel.move(slope.points, direction, -group["lr"], moment, None)
+        return kernel.move(slope.points, direction, -group["lr"], moment)
 
     def _share(self, batch: Batch) -> float | Tensor:
         """Return the part of the gradient that goes into the momentum: all of it at the first step."""
@@ -148,6 +152,7 @@ class RiemannianSGD(RiemannianOptimizer):
 
 
 def _check_hyper_parameters(group: dict[str, Any]) -> None:
+    check_common(group, "RiemannianSGD")
     for name in ("lr", "momentum", "weight_decay", "manifold_weight_decay"):
         if not group[name] >= 0:
             raise GeowarpError(f"RiemannianSGD: {name} = {group[name]} must be 0 or more")
@@ -156,5 +161,3 @@ def _check_hyper_parameters(group: dict[str, Any]) -> None:
             f"RiemannianSGD: nesterov needs momentum above 0 and no dampening, "
             f"not {group['momentum']} and {group['dampening']}"
         )
-    if group["stabilize"] is not None and group["stabilize"] < 1:
-        raise GeowarpError(f"RiemannianSGD: stabilize = {group['stabilize']} must be 1 or more, or None")
