@@ -114,6 +114,15 @@ class SpecialOrthogonal(OrthonormalFrames):
         moved: Tensor = x @ half @ (x.mT @ v) @ half
         return moved
 
+    def retr_transp(self, x: Tensor, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the retracted point y and ``v`` moved there by left translation, ``y xᵀv``.
+
+        That is an isometry, as parallel transport is, and a rotation of half the step away from it. It takes
+        two products where that takes a logarithm: it is the transport of the optimisers.
+        """
+        y = self.retr(x, u)
+        return y, y @ (x.mT @ v)
+
     def expmap_transp(self, x: Tensor, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Return the end of the geodesic and the parallel transport of ``v`` along it, however long it is."""
         half = rotation_exp(0.5 * skew(x.mT @ u))
