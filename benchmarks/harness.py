@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent
 
 
 def interleaved(
-    rivals: dict[str, Callable[[], Any]], device: torch.device, rounds: int, turn: float = 0.05
+    rivals: dict[str, Callable[[], Any]], device: torch.device, rounds: int, turn: float = 0.25
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Return the median seconds of one call of each rival, and the median ratios to the first one.
 

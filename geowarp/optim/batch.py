@@ -1,6 +1,7 @@
 """Parameters that are stepped together: one stacked tensor per manifold, shape, dtype and device."""
 
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -75,7 +76,9 @@ class Batch:
         self.kernel = kernel_for(manifold, self.memory)
         self.parameters: list[Tensor] = []
         self.names: list[str] = []
+        self.places: list[int] = []
         self.signature: tuple[Any, ...] = ()
+        self._gradients: list[Tensor] = []
         self.state: State = {}
 
     def points(self) -> Tensor:
@@ -84,8 +87,11 @@ class Batch:
 
     def gradients(self) -> Tensor:
         """Return the gradients as one tensor ``(B, *shape)``, which may share their memory."""
-        gradients = [p.grad for p in self.parameters if p.grad is not None]
-        return stack(gradients, self.memory, "gradients")
+        return stack(self._gradients, self.memory, "gradients")
+
+    def collect(self, gradients: list[Tensor | None]) -> None:
+        """Take the gradients of this step out of those of all the optimiser's parameters."""
+        self._gradients = [g for i in self.places if (g := gradients[i]) is not None]
 
     def slope(self) -> Slope:
         """Return the slope of the objective, negated where the group asks to maximize."""
@@ -149,13 +155,16 @@ class Batch:
         dtype, device, shape = self.signature
         first, last = self.parameters[0], self.parameters[-1]
         return (
-            all(p.dtype == dtype for p in self.parameters)
+            set(map(_dtype, self.parameters)) == {dtype}
             and (first.device, tuple(first.shape)) == (device, shape)
             and tuple(self.state) == names
             and all(name in stored.get(p, {}) for p in (first, last) for name in names)
             and all(_same(stored[first][name], self.state[name][0]) for name in names)
             and all(_same(stored[last][name], self.state[name][-1]) for name in names)
         )
+
+
+_dtype = attrgetter("dtype")
 
 
 def _same(a: Tensor, b: Tensor) -> bool:
@@ -187,9 +196,11 @@ def gather(
     known = {id(m): fingerprint(m) for m in manifolds.values() if m is not None}
     flat: list[FlatBatch] = []
     batches: dict[Any, Batch] = {}
+    place = -1
     for index, group in enumerate(groups):
         unconstrained = FlatBatch(group)
         for i, parameter in enumerate(group["params"]):
+            place += 1
             manifold = manifolds[parameter]
             if parameter.grad is None:
                 continue
@@ -203,6 +214,7 @@ def gather(
             batch = batches.setdefault((index, known[id(manifold)], signature, alone), Batch(group, manifold))
             batch.parameters.append(parameter)
             batch.names.append(name)
+            batch.places.append(place)
             batch.signature = signature
         if unconstrained.parameters:
             flat.append(unconstrained)

@@ -156,11 +156,15 @@ class RiemannianOptimizer(Optimizer, abc.ABC):
         if generation() != self._generation:
             self._generation, manifolds = generation(), resolve(self.param_groups, self._manifolds)
             self._plan = self._plan if manifolds == self._manifolds else None
-        active = [0 if p.grad is None else id(p) for group in self.param_groups for p in group["params"]]
+        parameters = [p for group in self.param_groups for p in group["params"]]
+        gradients = [p.grad for p in parameters]
+        active = [0 if g is None else id(p) for p, g in zip(parameters, gradients, strict=True)]
         if self._plan is None or active != self._active or not all(map(self._fits, self._plan[1])):
             self._regroup()
             self._active = active
         assert self._plan is not None
+        for batch in self._plan[1]:
+            batch.collect(gradients)
         return self._plan
 
     def _fits(self, batch: Batch) -> bool:

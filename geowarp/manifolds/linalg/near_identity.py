@@ -35,9 +35,13 @@ def inverse_cholesky_near_identity(matrix: Tensor, distance: float) -> Tensor:
         >>> torch.allclose(p.mT @ a @ p, torch.eye(2), atol=1e-6)
         True
     """
+    factor = matrix.triu().neg_()
+    factor.diagonal(dim1=-2, dim2=-1).mul_(0.5).add_(1.5)
+    steps = _steps(distance, torch.finfo(matrix.dtype).eps)
+    if steps == 1:
+        return factor
     eye = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
-    factor = eye - _half_lower(matrix - eye).mT
-    for _ in range(_steps(distance, torch.finfo(matrix.dtype).eps) - 1):
+    for _ in range(steps - 1):
         residual = factor.mT @ (matrix @ factor) - eye
         factor = factor - factor @ _half_lower(residual).mT
     return factor
