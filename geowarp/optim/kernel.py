@@ -149,8 +149,8 @@ class FrameKernel:
     def accumulate(self, slope: Slope, moment: Tensor, keep: float, add: float | Tensor) -> None:
         """Set ``moment`` to ``keep`` times its projection at the points plus ``add`` times the gradient."""
         inner = slope.points.mT @ moment
-        projected = inner if self.alpha is None else 0.5 * (inner + inner.mT)
-        normal = _add(keep * projected, slope.normal, add)
+        projected = inner if self.alpha is None else torch.lerp(inner, inner.mT, 0.5)
+        normal = _add(projected.mul_(keep), slope.normal, add)
         flat = (t.flatten(0, -3) for t in (slope.points, normal))
         moment.flatten(0, -3).baddbmm_(*flat, beta=keep, alpha=-1)
         _add(moment, slope.ambient, add)
@@ -177,7 +177,10 @@ class FrameKernel:
     def _squared_norm(self, points: Tensor, ambient: Tensor, inner: Tensor, normal: Tensor) -> Tensor:
         """Return ``‖g − x C‖²`` as ``‖g‖² − 2⟨xᵀg, C⟩ + ‖C‖²`` where that loses at most two digits."""
         whole = _square(ambient)
-        squared = whole - (normal * (2 * inner - normal)).sum((-2, -1), keepdim=True)
+        if self.alpha in (None, -0.5):  # C is the projection of xᵀg
+            squared = whole - _square(normal)
+        else:
+            squared = whole - (normal * (2 * inner - normal)).sum((-2, -1), keepdim=True)
         if _may_look(ambient) and not (squared < 1e-2 * whole).any():
             return squared
         return _square(_subtract_product(ambient, points, normal))
