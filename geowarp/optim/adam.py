@@ -183,10 +183,7 @@ def _bias_correction(beta: float, step: Tensor) -> Tensor:
 
 
 def _check_hyper_parameters(group: dict[str, Any]) -> None:
-    check_common(group, "RiemannianAdam")
-    for name in ("lr", "eps", "weight_decay", "manifold_weight_decay"):
-        if not group[name] >= 0:
-            raise GeowarpError(f"RiemannianAdam: {name} = {group[name]} must be 0 or more")
+    check_common(group, "RiemannianAdam", ("lr", "eps", "weight_decay", "manifold_weight_decay"))
     for i, beta in enumerate(group["betas"]):
         if not 0 <= beta < 1:
             raise GeowarpError(f"RiemannianAdam: betas[{i}] = {beta} must be in [0, 1)")

@@ -218,21 +218,24 @@ class RiemannianOptimizer(Optimizer, abc.ABC):
                     batch.state[name].copy_(batch.manifold.proju(points, batch.state[name]))
 
 
-def check_common(group: dict[str, Any], name: str) -> None:
-    """Check the hyper-parameters that all Riemannian optimisers have.
+def check_common(group: dict[str, Any], name: str, nonnegative: tuple[str, ...]) -> None:
+    """Check the hyper-parameters that all Riemannian optimisers have, and that some are not negative.
 
     Raises:
-        GeowarpError: for a ``stabilize`` that is no whole number above 0, a learning rate of several numbers,
-            or ``foreach`` and ``fused`` together.
+        GeowarpError: for a negative one of ``nonnegative``, a ``stabilize`` that is no whole number above 0,
+            a learning rate of several numbers, or ``foreach`` and ``fused`` together.
 
     Example:
-        >>> check_common({"stabilize": 10, "lr": 0.1}, "RiemannianSGD")
+        >>> check_common({"stabilize": 10, "lr": 0.1}, "RiemannianSGD", ("lr",))
     """
     every, lr = group["stabilize"], group["lr"]
     if every is not None and not (isinstance(every, int) and every >= 1):
         raise GeowarpError(f"{name}: stabilize = {every} must be a whole number of at least 1, or None")
     if isinstance(lr, Tensor) and lr.numel() != 1:
         raise GeowarpError(f"{name}: lr has {lr.numel()} elements; give one number")
+    for key in nonnegative:
+        if not group[key] >= 0:
+            raise GeowarpError(f"{name}: {key} = {group[key]} must be 0 or more")
     if group.get("foreach") and group.get("fused"):
         raise GeowarpError(f"{name}: foreach and fused cannot both be True; leave one out")
 

@@ -152,10 +152,7 @@ class RiemannianSGD(RiemannianOptimizer):
 
 
 def _check_hyper_parameters(group: dict[str, Any]) -> None:
-    check_common(group, "RiemannianSGD")
-    for name in ("lr", "momentum", "weight_decay", "manifold_weight_decay"):
-        if not group[name] >= 0:
-            raise GeowarpError(f"RiemannianSGD: {name} = {group[name]} must be 0 or more")
+    check_common(group, "RiemannianSGD", ("lr", "momentum", "weight_decay", "manifold_weight_decay"))
     if group["nesterov"] and (group["momentum"] <= 0 or group["dampening"] != 0):
         raise GeowarpError(
             f"RiemannianSGD: nesterov needs momentum above 0 and no dampening, "
