@@ -183,19 +183,25 @@ def test_a_mean_that_does_not_converge_warns_with_the_residual() -> None:
 
 def test_errors_carry_the_number() -> None:
     x = cloud(Sphere(), (4,), (), 3)
-    with pytest.raises(GeowarpError, match=r"smallest weight is -2\.0e\+00"):
+    with pytest.raises(GeowarpError, match=r"weights\[1\] is -2\.0e\+00; none may be negative, and 1 of 3"):
         Sphere().mean(x, torch.tensor([1.0, -2.0, 3.0]))
-    with pytest.raises(GeowarpError, match=r"1 sets of weights sum to 0"):
+    with pytest.raises(GeowarpError, match=r"weights\[1\] sum to 0\.0e\+00.* \(1 of 2 sets"):
         Sphere().mean(x, torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 0.0]]))
-    with pytest.raises(GeowarpError, match=r"weights have shape \(2,\).*3"):
+    with pytest.raises(GeowarpError, match=r"weights have shape \(2,\); 3 points need"):
         Sphere().mean(x, torch.ones(2))
+    with pytest.raises(GeowarpError, match=r"shape \(5, 3\), which does not broadcast with \(2, 3\) points"):
+        Sphere().mean(x.expand(2, 3, 4), torch.ones(5, 3))
+    with pytest.raises(GeowarpError, match=r"the weights sum to 0\.0e\+00"):
+        Sphere().mean(x, torch.zeros(3))
+    with pytest.raises(GeowarpError, match=r"weights sum to inf"):
+        Sphere().mean(x, torch.full((3,), 1e308, dtype=torch.float64))
     with pytest.raises(GeowarpError, match=r"shape \(4,\).*N"):
         Sphere().mean(x[0])
-    with pytest.raises(NonFiniteError, match="1 weights"):
+    with pytest.raises(NonFiniteError, match=r"1 weights are not finite; the first is weights\[1\]"):
         Euclidean(1).mean(x, torch.tensor([1.0, math.nan, 1.0]))
     x[1, 2] = math.nan
     for manifold in (Sphere(), Euclidean(1)):
-        with pytest.raises(NonFiniteError, match="1 entries of the points"):
+        with pytest.raises(NonFiniteError, match=r"1 entries of the points .* x\[1\]"):
             manifold.mean(x)
 
 

@@ -10,9 +10,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from .._geoopt import geoopt
-from ..errors import GeowarpError, NonFiniteError, NumericalWarning
+from ..errors import NumericalWarning
 from .linalg import safe_sqrt
 from .linalg.dimensions import append_dimensions
+from .weights import normalized_weights
 
 __all__ = ["KarcherMean", "karcher_mean", "normalized_weights"]
 
@@ -125,33 +126,6 @@ def karcher_mean(
         mean: Tensor = _Implicit.apply(x, weights, result.mean, manifold)  # type: ignore[no-untyped-call]
         result = result._replace(mean=mean)
     return result
-
-
-def normalized_weights(x: Tensor, weights: Tensor | None, ndim: int) -> Tensor:
-    """Return weights ``(..., N)`` with sum 1 for the points ``(..., N, *point)``, after checking both.
-
-    Example:
-        >>> normalized_weights(torch.zeros(2, 3), torch.tensor([1.0, 3.0]), ndim=1)
-        tensor([0.2500, 0.7500])
-    """
-    if x.ndim <= ndim or x.shape[-ndim - 1] == 0:
-        raise GeowarpError(f"mean: the points have shape {tuple(x.shape)}; it needs (..., N, *point), N > 0")
-    count = x.shape[-ndim - 1]
-    if not bool(x.isfinite().all()):
-        raise NonFiniteError(f"mean: {int((~x.isfinite()).sum())} entries of the points are not finite")
-    if weights is None:
-        return x.new_full((count,), 1 / count)
-    if weights.shape[-1:] != (count,):
-        raise GeowarpError(f"mean: the weights have shape {tuple(weights.shape)}; it needs (..., {count})")
-    if not bool(weights.isfinite().all()):
-        raise NonFiniteError(f"mean: {int((~weights.isfinite()).sum())} weights are not finite")
-    if bool((weights < 0).any()):
-        raise GeowarpError(f"mean: the smallest weight is {weights.min().item():.1e}; none may be negative")
-    weights = weights.to(x.dtype)
-    total = weights.sum(-1, keepdim=True)
-    if bool((total == 0).any()):
-        raise GeowarpError(f"mean: {int((total == 0).sum())} sets of weights sum to 0; weigh some point")
-    return weights / total
 
 
 def _start(problem: _Problem) -> Tensor:

@@ -1,0 +1,144 @@
+"""Checks of the points that a user gives."""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .._geoopt import geoopt
+from ..errors import GeowarpError, NonFiniteError, NotOnManifoldError
+
+__all__ = ["check_pair", "check_points"]
+
+_TOLERANCE = 1e-5
+
+
+def check_points(manifold: geoopt.Manifold, x: Any, name: str = "x") -> None:
+    """Raise where ``x`` is not a batch of points of the manifold, one of geowarp or of geoopt.
+
+    A point may depart from the manifold by ``max(1e-5, 16 eps) √d max(1, |x|²)``, d the number of its entries
+    and |x| the largest of them, which data that was once in single precision passes. Nothing but the shape
+    and the dtype is checked while torch compiles or transforms a function, where no number is known.
+
+    Args:
+        manifold: the manifold.
+        x: ``(..., *point)``.
+        name: what the message calls ``x``.
+
+    Raises:
+        GeowarpError: for a tensor that is not floating-point or has not the shape of a point.
+        NonFiniteError: for a point that is infinite or not a number.
+        NotOnManifoldError: for another tensor that is not a point. The message names the first one.
+
+    Example:
+        >>> from geowarp.manifolds import Sphere
+        >>> check_points(Sphere(), torch.tensor([[1.0, 0.0], [0.0, 2.0]]))
+        Traceback (most recent call last):
+        geowarp.errors.NotOnManifoldError: Sphere(): x[1] is off the manifold by 1.0e+00, above ...
+    """
+    _check_kind(manifold, x, name)
+    if x.numel() == 0 or _no_numbers(x):
+        return
+    with torch.no_grad():
+        points = x.detach()
+        points = points.float() if x.dtype in (torch.float16, torch.bfloat16) else points
+        finite = points.isfinite().flatten(x.ndim - manifold.ndim).all(-1) if manifold.ndim else x.isfinite()
+        tolerance = _tolerance(points, torch.finfo(x.dtype).eps, manifold.ndim)
+        if not hasattr(manifold, "point_residual"):
+            _check_other(manifold, points, finite, tolerance, name)
+            return
+        residual = manifold.point_residual(points)
+        if not bool((finite & (residual <= tolerance)).all()):
+            _check_finite(manifold, finite, name)
+            _raise_off(manifold, ~(residual <= tolerance), residual, tolerance, name)
+
+
+def check_pair(manifold: geoopt.Manifold, x: Any, y: Any, names: tuple[str, str] = ("x", "y")) -> None:
+    """Raise where two batches of points do not fit together, or ``check_points`` raises for one of them.
+
+    Raises:
+        GeowarpError: for different dtypes or devices, or different shapes of a point.
+
+    Example:
+        >>> from geowarp.manifolds import Sphere
+        >>> check_pair(Sphere(), torch.tensor([1.0, 0.0]), torch.tensor([1.0, 0.0, 0.0]))
+        Traceback (most recent call last):
+        geowarp.errors.GeowarpError: Sphere(): the points x have the shape (2,) and y (3,)
+    """
+    check_points(manifold, x, names[0])
+    if y is not x:
+        check_points(manifold, y, names[1])
+    first, second = (tuple(points.shape[points.ndim - manifold.ndim :]) for points in (x, y))
+    for what, one, other in (
+        ("shape", first, second),
+        ("dtype", x.dtype, y.dtype),
+        ("device", x.device, y.device),
+    ):
+        if one != other:
+            raise GeowarpError(
+                f"{manifold!r}: the points {names[0]} have the {what} {one} and {names[1]} {other}"
+            )
+
+
+def _check_kind(manifold: geoopt.Manifold, x: Any, name: str) -> None:
+    if not isinstance(x, Tensor):
+        raise GeowarpError(f"{manifold!r}: {name} is a {type(x).__name__}, neither a tensor nor an array")
+    if not x.is_floating_point():
+        raise GeowarpError(f"{manifold!r}: {name} has the dtype {x.dtype}; convert it, .to(torch.float64)")
+    ok, reason = manifold._check_shape(tuple(x.shape), name)
+    if not ok:
+        raise GeowarpError(f"{manifold!r}: {reason}")
+
+
+def _no_numbers(x: Tensor) -> bool:
+    return torch.compiler.is_compiling() or x.is_meta or torch._C._are_functorch_transforms_active()
+
+
+def _tolerance(points: Tensor, eps: float, ndim: int) -> Tensor:
+    entries = points.abs() if ndim == 0 else points.abs().flatten(-ndim).amax(-1)
+    size = math.prod(points.shape[points.ndim - ndim :])
+    return max(_TOLERANCE, 16 * eps) * math.sqrt(size) * entries.square().clamp_min(1)
+
+
+def _check_finite(manifold: geoopt.Manifold, finite: Tensor, name: str) -> None:
+    if not bool(finite.all()):
+        raise NonFiniteError(
+            f"{manifold!r}: {_first(~finite, name)} is infinite or not a number ({_share(~finite)})"
+        )
+
+
+def _raise_off(
+    manifold: geoopt.Manifold, off: Tensor, residual: Tensor, tolerance: Tensor, name: str
+) -> None:
+    index = _index(off)
+    raise NotOnManifoldError(
+        f"{manifold!r}: {_first(off, name)} is off the manifold by {residual[index].item():.1e}, above "
+        f"{tolerance[index].item():.1e} ({_share(off)}); project it with {manifold.name}().projx({name})"
+    )
+
+
+def _check_other(
+    manifold: geoopt.Manifold, points: Tensor, finite: Tensor, tolerance: Tensor, name: str
+) -> None:
+    """Check points of a manifold of geoopt, whose own check says no number for each point."""
+    _check_finite(manifold, finite, name)
+    largest = tolerance.max().item()
+    ok, reason = manifold.check_point_on_manifold(points, explain=True, atol=largest, rtol=largest)
+    if not ok:
+        raise NotOnManifoldError(
+            f"{manifold!r}: {name} is not a point: {reason}; project it with {manifold.name}().projx({name})"
+        )
+
+
+def _index(wrong: Tensor) -> tuple[int, ...]:
+    return tuple(wrong.nonzero()[0].tolist())
+
+
+def _first(wrong: Tensor, name: str) -> str:
+    index = _index(wrong)
+    return f"{name}[{', '.join(map(str, index))}]" if index else name
+
+
+def _share(wrong: Tensor) -> str:
+    return f"{int(wrong.sum())} of {wrong.numel()} points"

@@ -1,0 +1,156 @@
+"""numpy arrays in and out, and the checks of points, against tensors and exact numbers."""
+
+from typing import Any, NamedTuple
+
+import geoopt
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from geowarp.errors import GeowarpError, NonFiniteError, NotOnManifoldError
+from geowarp.manifolds import Euclidean, Grassmann, Manifold, ProductManifold, SpecialOrthogonal, Sphere
+from geowarp.metrics.arrays import accepts_arrays
+from geowarp.metrics.validation import check_pair, check_points
+
+
+class Pair(NamedTuple):
+    total: Any
+    parts: Any
+
+
+@accepts_arrays
+def add(x: Any, y: Any = None, *, scale: Any = 1.0) -> Any:
+    total = x if y is None else x + y
+    return Pair(scale * total, (total > 0, "name"))
+
+
+@pytest.mark.parametrize(
+    ("given", "result"),
+    [("f4", "f4"), ("f8", "f8"), ("i4", "f8"), ("u1", "f8"), (">f8", "f8"), (">f4", "f4")],
+)
+def test_dtype_of_arrays(given: str, result: str) -> None:
+    total, (positive, name) = add(np.ones((2, 3), dtype=given), scale=2)
+    assert isinstance(total, np.ndarray)
+    assert total.dtype == np.dtype(result)
+    np.testing.assert_array_equal(total, np.full((2, 3), 2.0))
+    assert positive.dtype == np.bool_
+    assert name == "name"
+
+
+def test_named_results_keep_their_type_and_tensors_stay_tensors() -> None:
+    assert isinstance(add(np.ones(2)), Pair)
+    x = torch.ones(2, requires_grad=True)
+    result = add(x, y=x)
+    assert result.total is not None
+    assert result.total.requires_grad
+
+
+def test_strange_arrays() -> None:
+    x = np.arange(12.0).reshape(3, 4)
+    np.testing.assert_array_equal(add(x[::-1, ::2]).total, x[::-1, ::2])
+    np.testing.assert_array_equal(add(np.asfortranarray(x)).total, x)
+    fixed = x.copy()
+    fixed.flags.writeable = False
+    np.testing.assert_array_equal(add(fixed, y=fixed).total, 2 * x)
+    assert add(np.array(3.0)).total.shape == ()
+    assert add(np.zeros((0, 3))).total.shape == (0, 3)
+    np.testing.assert_array_equal(x, np.arange(12.0).reshape(3, 4))
+
+
+def test_an_array_beside_a_tensor() -> None:
+    with pytest.raises(GeowarpError, match=r"add: x is a numpy array and y a torch tensor; pass torch\.as_"):
+        add(np.ones(2), torch.ones(2))
+    with pytest.raises(GeowarpError, match=r"scale is a numpy array and x a torch tensor"):
+        add(torch.ones(2), scale=np.ones(2))
+    for dtype in ("complex128", "object", "U3"):
+        with pytest.raises(GeowarpError, match=r"dtype .*astype"):
+            add(np.ones(2).astype(dtype))
+
+
+POINTS: list[tuple[Any, Tensor]] = [
+    (Euclidean(0), torch.tensor([1e9, -1.0])),
+    (Sphere(), Sphere().random(4, 3, 5)),
+    (Grassmann(), Grassmann().random(4, 3, 60, 20)),
+    (SpecialOrthogonal(), SpecialOrthogonal().random(3, 4, 4)),
+    (ProductManifold((Sphere(), (2, 3)), (Euclidean(1), 2)), torch.zeros(0, 8)),
+    (geoopt.PoincareBall(), geoopt.PoincareBall().random(3, 4)),
+    (geoopt.Stiefel(), geoopt.Stiefel().random(3, 5, 2)),
+]
+
+
+@pytest.mark.parametrize(("manifold", "x"), POINTS, ids=[type(m).__name__ for m, _ in POINTS])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_points_pass(manifold: Any, x: Tensor, dtype: torch.dtype) -> None:
+    if dtype == torch.bfloat16 and isinstance(manifold, geoopt.PoincareBall | geoopt.Stiefel):
+        dtype = torch.float32
+    check_points(manifold, x.to(dtype))
+    check_points(manifold, x.to(dtype).requires_grad_())
+    check_pair(manifold, x, x.clone())
+
+
+def test_single_precision_data_in_double_passes() -> None:
+    check_points(Grassmann(), Grassmann().random(100, 40).double())
+
+
+@pytest.mark.parametrize("manifold", [Sphere(), geoopt.Sphere(), Euclidean(1)])
+def test_not_a_number_names_the_point(manifold: Any) -> None:
+    x = torch.eye(3).expand(2, 3, 3).clone()
+    x[1, 2, 0] = torch.nan
+    x[1, 0, 0] = torch.inf
+    with pytest.raises(NonFiniteError, match=r"x\[1, 0\] is infinite or not a number \(2 of 6 points\)"):
+        check_points(manifold, x)
+
+
+def test_off_the_manifold_names_the_point_and_the_remedy() -> None:
+    x = torch.eye(3).expand(2, 3, 3).clone()
+    x[1, 2] *= 1.5
+    with pytest.raises(
+        NotOnManifoldError, match=r"data\[1, 2\] is off .* 5\.0e-01, above .*\(1 of 6 points\)"
+    ):
+        check_points(Sphere(), x, "data")
+    with pytest.raises(NotOnManifoldError, match=r"project it with Sphere\(\)\.projx\(x\)"):
+        check_points(Sphere(), 2 * x[0, 0])
+    with pytest.raises(NotOnManifoldError, match=r"x is not a point: .*; project it with"):
+        check_points(geoopt.Sphere(), x)
+    scaled = 1e3 * Grassmann().random(5, 2)
+    with pytest.raises(NotOnManifoldError, match="x is off"):
+        check_points(Grassmann(), scaled)
+
+
+def test_kind_and_shape() -> None:
+    with pytest.raises(GeowarpError, match=r"x has the dtype torch\.int64; convert"):
+        check_points(Sphere(), torch.ones(3, dtype=torch.int64))
+    with pytest.raises(GeowarpError, match=r"y is a list, neither"):
+        check_points(Sphere(), [1.0], "y")
+    for manifold in (Grassmann(), geoopt.Stiefel()):
+        with pytest.raises(GeowarpError, match=r"Stiefel|Grassmann"):
+            check_points(manifold, torch.ones(3))
+    with pytest.raises(GeowarpError, match=r"more columns than rows"):
+        check_points(Grassmann(), torch.ones(2, 3))
+    one = torch.tensor([1.0, 0.0])
+    with pytest.raises(GeowarpError, match=r"x have the dtype torch\.float32 and y torch\.float64"):
+        check_pair(Sphere(), one, one.double())
+    with pytest.raises(GeowarpError, match=r"a have the shape \(2,\) and b \(3,\)"):
+        check_pair(Sphere(), one, torch.tensor([1.0, 0.0, 0.0]), ("a", "b"))
+
+
+@pytest.mark.parametrize("manifold", [Sphere(), geoopt.Sphere()])
+def test_skipped_where_no_number_is_known(manifold: Manifold) -> None:
+    def function(x: Tensor) -> Tensor:
+        check_points(manifold, x)
+        return x.sum()
+
+    x = torch.full((2, 3), 5.0)
+    torch.compile(function, fullgraph=True, backend="eager")(x)
+    torch.func.vmap(function)(x)
+    torch.func.grad(function)(x)
+    check_points(manifold, x.to("meta"))
+    with pytest.raises(NotOnManifoldError):
+        function(x)
+
+
+def test_tensors_go_through_a_compiled_graph() -> None:
+    x = torch.ones(3)
+    compiled = torch.compile(lambda a: add(a, scale=2.0).total, fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(x), 2 * x)
