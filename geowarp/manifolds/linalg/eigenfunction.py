@@ -1,4 +1,4 @@
-"""Functions of symmetric matrices, with a Daleckii–Krein backward in closed divided differences."""
+"""Functions of symmetric matrices and their derivatives (Daleckii–Krein), in closed divided differences."""
 
 from typing import Any, Protocol
 
@@ -6,11 +6,20 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-__all__ = ["SpectralFunction", "inverse_sqrt", "symmetric_function"]
+from ...errors import UnavailableError
+from .elementary import sym
+from .spectral import inverse_sqrt
+from .threads import over_threads
+
+__all__ = ["SpectralFunction", "frechet_derivative", "inverse_sqrt", "symmetric_function"]
 
 
 class SpectralFunction(Protocol):
-    """A function f of eigenvalues and its divided difference ``(f(a) − f(b)) / (a − b)``, f′ at a = b."""
+    """A function f of eigenvalues and its divided difference ``(f(a) − f(b)) / (a − b)``, f′ at a = b.
+
+    With a third method ``second_divided_difference(a, b, c) = (f[b, c] − f[a, b]) / (c − a)``, symmetric in
+    its arguments, ``symmetric_function`` has two derivatives and ``frechet_derivative`` one in its matrix.
+    """
 
     def __call__(self, eigenvalue: Tensor) -> Tensor:
         """Return the function, elementwise."""
@@ -21,28 +30,78 @@ class SpectralFunction(Protocol):
         ...
 
 
+def _derivative(
+    eigenvalues: Tensor, vectors: Tensor, direction: Tensor, function: SpectralFunction
+) -> Tensor:
+    quotient = function.divided_difference(eigenvalues[..., :, None], eigenvalues[..., None, :])
+    result: Tensor = vectors @ (quotient * (vectors.mT @ direction @ vectors)) @ vectors.mT
+    return result
+
+
+def _gradient_of_derivative(
+    eigenvalues: Tensor, vectors: Tensor, direction: Tensor, grad: Tensor, function: Any
+) -> Tensor:
+    """Return the symmetric gradient of ``⟨G, Df(A)[V]⟩`` with respect to A."""
+    if not hasattr(function, "second_divided_difference"):
+        raise UnavailableError(f"{function!r} has no second_divided_difference; differentiate it only once")
+    a, b, c = eigenvalues[..., :, None, None], eigenvalues[..., :, None], eigenvalues[..., None, :]
+    quotient = function.second_divided_difference(a, b[..., None, :, :], c[..., None, :, :])
+    v, g = (vectors.mT @ matrix @ vectors for matrix in (direction, grad))
+    total = torch.einsum("...ijk,...ij,...ik->...jk", quotient, v, g)
+    total = total + torch.einsum("...ijk,...ji,...ki->...jk", quotient, g, v)
+    result: Tensor = vectors @ sym(total) @ vectors.mT
+    return result
+
+
+class _FrechetDerivative(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        matrix: Tensor,
+        direction: Tensor,
+        eigenvalues: Tensor,
+        vectors: Tensor,
+        function: SpectralFunction,
+    ) -> Tensor:
+        ctx.save_for_backward(direction, eigenvalues, vectors)
+        ctx.function = function
+        return _derivative(eigenvalues, vectors, direction, function)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
+        direction, eigenvalues, vectors = ctx.saved_tensors
+        at_matrix = at_direction = None
+        if ctx.needs_input_grad[0]:
+            at_matrix = _gradient_of_derivative(eigenvalues, vectors, direction, grad, ctx.function)
+        if ctx.needs_input_grad[1]:
+            at_direction = _derivative(eigenvalues, vectors, grad, ctx.function)
+        return at_matrix, at_direction, None, None, None
+
+
 class _SymmetricFunction(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, matrix: Tensor, function: SpectralFunction) -> Tensor:
-        eigenvalues, vectors = torch.linalg.eigh(matrix)
-        ctx.save_for_backward(eigenvalues, vectors)
+        eigenvalues, vectors = over_threads(torch.linalg.eigh, matrix)
+        ctx.save_for_backward(matrix, eigenvalues, vectors)
         ctx.function = function
         value: Tensor = (vectors * function(eigenvalues)[..., None, :]) @ vectors.mT
         return value
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        eigenvalues, vectors = ctx.saved_tensors
-        quotient = ctx.function.divided_difference(eigenvalues[..., :, None], eigenvalues[..., None, :])
-        symmetric = 0.5 * (grad + grad.mT)
-        return vectors @ (quotient * (vectors.mT @ symmetric @ vectors)) @ vectors.mT, None
+        matrix, eigenvalues, vectors = ctx.saved_tensors
+        result: Tensor = _FrechetDerivative.apply(  # type: ignore[no-untyped-call]
+            matrix, sym(grad), eigenvalues, vectors, ctx.function
+        )
+        return result, None
 
 
 def symmetric_function(matrix: Tensor, function: SpectralFunction) -> Tensor:
     """Return ``f(A) = V f(Λ) Vᵀ`` of symmetric ``A``, ``(..., k, k)``.
 
-    The gradient is exact at repeated eigenvalues; it can be differentiated once.
+    The gradient is exact at repeated eigenvalues; it can be differentiated once more where f has second
+    divided differences.
 
     References:
         Bhatia, Matrix Analysis (1997), theorem V.3.3 (Daleckii–Krein).
@@ -62,13 +121,30 @@ def symmetric_function(matrix: Tensor, function: SpectralFunction) -> Tensor:
     return value
 
 
-class _InverseSqrt:
-    def __call__(self, eigenvalue: Tensor) -> Tensor:
-        return eigenvalue.rsqrt()
+def frechet_derivative(matrix: Tensor, direction: Tensor, function: SpectralFunction) -> Tensor:
+    """Return ``Df(A)[V] = U (f[λ_i, λ_j] ∘ UᵀVU) Uᵀ`` of symmetric ``A = U Λ Uᵀ``.
 
-    def divided_difference(self, a: Tensor, b: Tensor) -> Tensor:
-        p, q = a.sqrt(), b.sqrt()
-        return -1 / (p * q * (p + q))
+    It is exact at repeated eigenvalues. It is differentiable in V, and in A where f has second divided
+    differences.
 
+    Args:
+        matrix: ``(..., k, k)``, symmetric.
+        direction: ``(..., k, k)``; the batch dimensions broadcast.
+        function: with its divided differences.
 
-inverse_sqrt = _InverseSqrt()
+    References:
+        Bhatia, Matrix Analysis (1997), theorem V.3.3; Higham, Functions of Matrices (2008), section 3.2.
+
+    Example:
+        >>> from geowarp.manifolds.linalg.spectral import log
+        >>> frechet_derivative(2 * torch.eye(2), torch.tensor([[1.0, 3.0], [3.0, 0.0]]), log)
+        tensor([[0.5000, 1.5000],
+                [1.5000, 0.0000]])
+    """
+    matrix, direction = torch.broadcast_tensors(matrix, direction)
+    with torch.no_grad():
+        eigenvalues, vectors = over_threads(torch.linalg.eigh, matrix)
+    value: Tensor = _FrechetDerivative.apply(  # type: ignore[no-untyped-call]
+        matrix, direction, eigenvalues, vectors, function
+    )
+    return value
