@@ -2,6 +2,7 @@
 
 import math
 
+import geoopt
 import pytest
 import torch
 from torch import Tensor
@@ -9,16 +10,19 @@ from torch import Tensor
 from geowarp import GeowarpError, NumericalWarning
 from geowarp.errors import NonFiniteError
 from geowarp.manifolds import (
+    AlphaMetric,
     CanonicalMetric,
     Euclidean,
     Grassmann,
     Manifold,
     Oblique,
+    ProductManifold,
     SpecialOrthogonal,
     Sphere,
     Stiefel,
     karcher_mean,
 )
+from geowarp.manifolds.karcher import uniqueness_radius
 
 CASES: list[tuple[Manifold, tuple[int, ...]]] = [
     (Euclidean(2), (3, 2)),
@@ -213,10 +217,69 @@ def test_half_precision_is_computed_in_single() -> None:
 
 
 def test_a_manifold_of_geoopt_has_a_mean() -> None:
-    import geoopt
-
     ball = geoopt.PoincareBall().double()
     x = torch.tensor([[0.5, 0.0], [-0.5, 0.0], [0.0, 0.7], [0.0, -0.7]], dtype=torch.float64)
     result = karcher_mean(ball, x)
     assert result.converged
     torch.testing.assert_close(result.mean, torch.zeros(2, dtype=torch.float64), atol=1e-14, rtol=0)
+
+
+def test_radius_and_uniqueness() -> None:
+    x = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, -1.0]], dtype=torch.float64)
+    near = Sphere().solve_mean(x, torch.tensor([1.0, 1.0, 0.0]))
+    torch.testing.assert_close(near.radius.item(), math.pi / 4)  # a point of weight 0 is not counted
+    assert near.unique
+    several = torch.stack([x, x[:1].expand(3, 3)])
+    both = Sphere().solve_mean(several)
+    torch.testing.assert_close(both.radius, Sphere().dist(both.mean[:, None], several).amax(-1))
+    angles = torch.tensor([-1.6, 0.0, 1.6], dtype=torch.float64)
+    wide = Sphere().solve_mean(torch.stack([angles.cos(), angles.sin()], -1))
+    assert wide.converged
+    assert not wide.unique
+
+
+def test_uniqueness_radius_of_each_manifold() -> None:
+    half = math.pi / 2
+    assert Euclidean(1).uniqueness_radius() == math.inf
+    assert Sphere().uniqueness_radius() == Oblique().uniqueness_radius() == half
+    assert Grassmann().uniqueness_radius() == half / 2
+    assert Stiefel().uniqueness_radius() == half
+    assert Stiefel(CanonicalMetric()).uniqueness_radius() == pytest.approx(half / math.sqrt(1.25))
+    assert math.isnan(Stiefel(AlphaMetric(0.3)).uniqueness_radius())
+    assert SpecialOrthogonal().uniqueness_radius() == pytest.approx(half * math.sqrt(2))
+    product = ProductManifold((Sphere(), 3), (Grassmann(), (3, 2)), (geoopt.PoincareBall(), 2))
+    assert product.uniqueness_radius() == half / 2
+    assert math.isnan(ProductManifold((Sphere(), 3), (geoopt.Sphere(), 3)).uniqueness_radius())
+    assert math.isnan(uniqueness_radius(geoopt.Stiefel()))
+
+
+def test_curvature_and_injectivity_of_rotations() -> None:
+    """The sectional curvature of SO(n) is at most 1/4, attained in SO(4); a plane turned by π is at √2 π."""
+    u, v = torch.randn(2, 1000, 5, 5, dtype=torch.float64)
+    a, b = u - u.mT, v - v.mT
+    area = (a * a).sum((-2, -1)) * (b * b).sum((-2, -1)) - (a * b).sum((-2, -1)).square()
+    assert (0.25 * (a @ b - b @ a).square().sum((-2, -1)) / area).max() <= 0.25
+    turn = torch.diag(torch.tensor([-1.0, -1.0, 1.0, 1.0], dtype=torch.float64))
+    eye = torch.eye(4, dtype=torch.float64)
+    radius = 2 * SpecialOrthogonal().uniqueness_radius()
+    assert SpecialOrthogonal().dist(eye, turn).item() == pytest.approx(radius)
+
+
+@pytest.mark.parametrize(
+    ("manifold", "points"),
+    [
+        (Sphere(), torch.tensor([[1.0, 0.0], [-1.0, 0.0]])),
+        (Grassmann(), torch.tensor([[[1.0], [0.0]], [[0.0], [1.0]]])),
+        (SpecialOrthogonal(), torch.stack([torch.eye(2), -torch.eye(2)])),
+    ],
+)
+def test_two_points_at_twice_the_radius_have_two_means(manifold: Manifold, points: Tensor) -> None:
+    x = points.double()
+    radius = manifold.uniqueness_radius()
+    u = manifold.logmap(x[0], x[1])
+    means = torch.stack([manifold.expmap(x[0], s * u) for s in (-0.5, 0.5)])
+    for mean in means:
+        torch.testing.assert_close(
+            manifold.dist(mean.expand_as(x), x), torch.full((2,), radius, dtype=x.dtype)
+        )
+    assert manifold.dist(means[0], means[1]) > 0.1

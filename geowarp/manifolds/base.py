@@ -1,6 +1,7 @@
 """The contract of a manifold: a subclass of ``geoopt.Manifold``, and what is derived from it."""
 
 import abc
+import math
 from typing import Any
 
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor
 
 from .._geoopt import geoopt
 from ..errors import GeowarpError, NotOnManifoldError, UnavailableError
-from .karcher import karcher_mean
+from .karcher import KarcherMean, karcher_mean
 from .linalg import full_precision, safe_sqrt
 from .linalg.dimensions import append_dimensions
 from .sampling import gaussian, shape_of
@@ -18,7 +19,7 @@ __all__ = ["Manifold"]
 _COMPUTED = (
     *("projx", "proju", "egrad2rgrad", "inner", "norm", "retr", "expmap", "logmap"),
     *("transp", "retr_transp", "expmap_transp", "transp_follow_retr", "transp_follow_expmap"),
-    *("dist", "dist2", "cdist", "component_inner", "geodesic", "geodesic_unit", "mean"),
+    *("dist", "dist2", "cdist", "component_inner", "geodesic", "geodesic_unit", "mean", "solve_mean"),
 )
 
 
@@ -164,7 +165,7 @@ class Manifold(geoopt.Manifold):  # type: ignore[misc]
             weights: ``(..., N)``, nonnegative; they are divided by their sum. Equal by default.
 
         Returns:
-            ``(..., *point)``; see ``karcher_mean``, which also says how well it converged.
+            ``(..., *point)``; ``solve_mean`` also says how well it converged, and whether it is unique.
 
         Raises:
             GeowarpError: for negative weights, weights that sum to 0, or no points.
@@ -175,7 +176,31 @@ class Manifold(geoopt.Manifold):  # type: ignore[misc]
             >>> Sphere().mean(torch.eye(3))
             tensor([0.5774, 0.5774, 0.5774])
         """
-        return karcher_mean(self, x, weights).mean
+        return self.solve_mean(x, weights).mean
+
+    def solve_mean(self, x: Tensor, weights: Tensor | None = None) -> KarcherMean:
+        """Return the mean, and how well it was found: what a manifold overrides that has its own way to it.
+
+        The arguments are those of ``mean``. A closed form takes 0 iterations; ``describe_mean`` of
+        ``geowarp.manifolds.karcher`` adds the rest to it.
+
+        Example:
+            >>> from geowarp.manifolds import Sphere
+            >>> Sphere().solve_mean(torch.eye(3)).radius
+            tensor(0.9553)
+        """
+        return karcher_mean(self, x, weights)
+
+    def uniqueness_radius(self) -> float:
+        """Return the radius of balls such that points within one have exactly one mean; NaN if it is unknown.
+
+        It is half of the smaller one of the injectivity radius and of π over the root of the largest
+        sectional curvature.
+
+        References:
+            Afsari, Riemannian L^p center of mass, Proc. AMS 139 (2011), theorem 2.1.
+        """
+        return math.nan
 
     def initial_mean(self, x: Tensor, weights: Tensor) -> Tensor:
         """Return where the search for the mean starts: the projection of the arithmetic mean.

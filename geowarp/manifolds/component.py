@@ -10,7 +10,7 @@ from torch import Tensor
 from .._geoopt import geoopt
 from ..errors import UnavailableError
 from .base import Manifold
-from .karcher import karcher_mean
+from .karcher import KarcherMean, karcher_mean
 
 __all__ = ["Component", "fingerprint"]
 
@@ -101,14 +101,23 @@ class Component:
         square = distance.square()
         return square.flatten(-2 - self.copies, -3).sum(-3) if self.copies else square
 
-    def mean(self, x: Tensor, weights: Tensor) -> Tensor:
-        """Return the mean ``(..., *shape)`` of points ``(..., N, *shape)``."""
+    def solve_mean(self, x: Tensor, weights: Tensor) -> KarcherMean:
+        """Return the means ``(..., *shape)`` of points ``(..., N, *shape)``, over all copies."""
         x = self._together(x)
         weights = weights[(..., *[None] * self.copies, slice(None))]
         if isinstance(self.manifold, Manifold):
-            return self.manifold.mean(x, weights)
-        self.call("logmap", x, x)  # names the component where there is none
-        return karcher_mean(self.manifold, x, weights).mean
+            result = self.manifold.solve_mean(x, weights)
+        else:
+            self.call("logmap", x, x)  # names the component where there is none
+            result = karcher_mean(self.manifold, x, weights)
+        copies = tuple(range(-self.copies, 0))
+        if not copies:
+            return result
+        return result._replace(
+            iterations=result.iterations.amax(copies),
+            converged=result.converged.all(copies),
+            unique=result.unique.all(copies),
+        )
 
     def random(self, size: tuple[int, ...], generator: torch.Generator | None, **options: Any) -> Tensor:
         """Return random points; a generator seeds the global one while a manifold of geoopt samples."""

@@ -1,10 +1,12 @@
 """Flat space."""
 
+import math
+
 import torch
 from torch import Tensor
 
 from .base import Manifold
-from .karcher import normalized_weights
+from .karcher import KarcherMean, describe_mean, normalized_weights
 from .linalg import safe_sqrt
 from .linalg.dimensions import append_dimensions
 
@@ -100,6 +102,14 @@ class Euclidean(Manifold):
         """Return ``Σ w_i x_i / Σ w_i`` over the dimension before those of a point."""
         weights = normalized_weights(x, weights, self.ndim)
         return (append_dimensions(weights, self.ndim) * x).sum(-self.ndim - 1)
+
+    def solve_mean(self, x: Tensor, weights: Tensor | None = None) -> KarcherMean:
+        """Return the mean, its residual and its radius."""
+        return describe_mean(self, x, normalized_weights(x, weights, self.ndim), self.mean(x, weights))
+
+    def uniqueness_radius(self) -> float:
+        """Return infinity."""
+        return math.inf
 
     def _sum(self, x: Tensor, *, keepdim: bool) -> Tensor:
         dims = tuple(range(-self.ndim, 0))

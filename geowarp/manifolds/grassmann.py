@@ -1,5 +1,6 @@
 """The Grassmann manifold of subspaces, whose points are orthonormal bases."""
 
+import math
 from typing import Any
 
 import torch
@@ -95,6 +96,15 @@ class Grassmann(OrthonormalFrames):
     def cdist(self, x: Tensor, y: Tensor) -> Tensor:
         """Return all distances ``(..., N, M)`` between ``(..., N, n, k)`` and ``(..., M, n, k)``."""
         return pairwise_distance(x, y)
+
+    def uniqueness_radius(self) -> float:
+        """Return π/4, half of the injectivity radius π/2; the curvature is at most 2.
+
+        References:
+            Wong, Sectional curvatures of Grassmann manifolds, Proc. Natl. Acad. Sci. USA 60 (1968); Bendokat,
+            Zimmermann, Absil, A Grassmann manifold handbook, Adv. Comput. Math. 50 (2024), sections 4 and 5.
+        """
+        return 0.25 * math.pi
 
     def initial_mean(self, x: Tensor, weights: Tensor) -> Tensor:
         """Return the mean of the projectors, the top k eigenvectors of ``Σ w_i x_i x_iᵀ``."""

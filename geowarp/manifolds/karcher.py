@@ -15,7 +15,7 @@ from .linalg import safe_sqrt
 from .linalg.dimensions import append_dimensions
 from .weights import normalized_weights
 
-__all__ = ["KarcherMean", "karcher_mean", "normalized_weights"]
+__all__ = ["KarcherMean", "describe_mean", "karcher_mean", "normalized_weights", "uniqueness_radius"]
 
 _CHECK_EVERY = 4
 _SMALLEST_STEP = 1e-3
@@ -40,6 +40,11 @@ class KarcherMean(NamedTuple):
     """``‖Σ w_i log_m(x_i)‖_m``, which is 0 at the mean, ``(...)``."""
     converged: Tensor
     """Whether the residual is within the tolerance, ``(...)``."""
+    radius: Tensor
+    """The largest distance between the mean and a point of positive weight, ``(...)``."""
+    unique: Tensor
+    """Whether the radius is below the manifold's ``uniqueness_radius``, ``(...)``: then there is one mean.
+    Elsewhere there may be others."""
 
 
 class _Problem(NamedTuple):
@@ -128,6 +133,45 @@ def karcher_mean(
     return result
 
 
+def uniqueness_radius(manifold: geoopt.Manifold) -> float:
+    """Return the manifold's ``uniqueness_radius``; infinity for the flat and hyperbolic ones of geoopt.
+
+    Example:
+        >>> from geowarp.manifolds import Sphere
+        >>> uniqueness_radius(Sphere())
+        1.57...
+    """
+    if hasattr(manifold, "uniqueness_radius"):
+        return float(manifold.uniqueness_radius())
+    hadamard = isinstance(manifold, geoopt.Euclidean | geoopt.PoincareBall | geoopt.Lorentz)
+    return math.inf if hadamard else math.nan
+
+
+@torch.no_grad()
+def describe_mean(manifold: geoopt.Manifold, x: Tensor, weights: Tensor, mean: Tensor) -> KarcherMean:
+    """Return the ``KarcherMean`` of a mean that was computed in closed form: 0 iterations, its true residual.
+
+    Args:
+        manifold: a manifold with ``logmap``.
+        x: ``(..., N, *point)``.
+        weights: normalized, ``(..., N)``.
+        mean: ``(..., *point)``.
+
+    Example:
+        >>> from geowarp.manifolds import Euclidean
+        >>> x = torch.tensor([0.0, 4.0])
+        >>> result = describe_mean(Euclidean(0), x, torch.tensor([0.5, 0.5]), x.mean())
+        >>> result.residual, result.radius
+        (tensor(0.), tensor(2.))
+    """
+    state = _evaluate(_Problem(manifold, x.detach(), weights.detach()), mean.detach())
+    batch = mean.shape[: mean.ndim - manifold.ndim]
+    residual, radius = (value.reshape(batch) for value in (state.residual, state.radius))
+    iterations = torch.zeros(batch, dtype=torch.long, device=x.device)
+    converged = torch.ones(batch, dtype=torch.bool, device=x.device)
+    return KarcherMean(mean, iterations, residual, converged, radius, radius < uniqueness_radius(manifold))
+
+
 def _start(problem: _Problem) -> Tensor:
     manifold, points, weights = problem
     if hasattr(manifold, "initial_mean"):  # a manifold of geoopt has none
@@ -138,12 +182,13 @@ def _start(problem: _Problem) -> Tensor:
 
 
 class _State(NamedTuple):
-    """Where the search is: the point, ``Σ w_i log_m(x_i)``, its norm, and ``Σ w_i dist(m, x_i)²``."""
+    """Where the search is: m, ``Σ w_i log_m(x_i)``, its norm, ``Σ w_i dist(m, x_i)²``, the radius."""
 
     mean: Tensor
     direction: Tensor
     residual: Tensor
     variance: Tensor
+    radius: Tensor
 
     def improves_on(self, old: "_State", step: Tensor) -> Tensor:
         """Return where the residual has decreased, or the variance by more than its rounding error."""
@@ -158,7 +203,9 @@ def _evaluate(problem: _Problem, mean: Tensor) -> _State:
     direction = problem.average(logarithms)
     squares = manifold.inner(mean.unsqueeze(-manifold.ndim - 1), logarithms, keepdim=True)
     variance = problem.average(squares).clamp_min(0)
-    return _State(mean, direction, safe_sqrt(problem.inner(mean, direction, direction)), variance)
+    weighted = append_dimensions(problem.weights, manifold.ndim) > 0
+    radius = safe_sqrt(torch.where(weighted, squares, 0).amax(-manifold.ndim - 1))
+    return _State(mean, direction, safe_sqrt(problem.inner(mean, direction, direction)), variance, radius)
 
 
 def _descend(
@@ -177,7 +224,11 @@ def _descend(
         iterations += active
     converged = state.residual <= slack * tolerance * (1 + state.variance.sqrt())
     batch = converged.shape[: converged.ndim - problem.manifold.ndim]
-    return KarcherMean(state.mean, *(v.reshape(batch) for v in (iterations, state.residual, converged)))
+    iterations, residual, converged, radius = (
+        value.reshape(batch) for value in (iterations, state.residual, converged, state.radius)
+    )
+    unique = radius < uniqueness_radius(problem.manifold)
+    return KarcherMean(state.mean, iterations, residual, converged, radius, unique)
 
 
 class _Implicit(torch.autograd.Function):

@@ -1,5 +1,7 @@
 """The oblique manifold of matrices with unit columns: a product of spheres."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -87,6 +89,10 @@ class Oblique(Manifold):
         """Return all distances ``(..., N, M)`` between ``(..., N, n, k)`` and ``(..., M, n, k)``."""
         x, y = (a.movedim(-1, -3) for a in (x, y))
         return safe_sqrt(spherical.pairwise_angle(x, y).square().sum(-3))
+
+    def uniqueness_radius(self) -> float:
+        """Return π/2, that of the sphere."""
+        return 0.5 * math.pi
 
     def transp(self, x: Tensor, y: Tensor, v: Tensor) -> Tensor:
         """Return the parallel transport of every column along its geodesic."""

@@ -1,5 +1,6 @@
 """Products of manifolds, whose points are packed in one flat dimension."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,7 @@ from .._geoopt import geoopt
 from ..errors import GeowarpError
 from .base import Manifold
 from .component import Component, fingerprint
-from .karcher import normalized_weights
+from .karcher import KarcherMean, describe_mean, normalized_weights, uniqueness_radius
 from .linalg import safe_sqrt
 from .sampling import shape_of
 
@@ -213,11 +214,27 @@ class ProductManifold(Manifold):
         parts = zip(self._components(), self.unpack_tensor(x), self.unpack_tensor(y), strict=True)
         return safe_sqrt(torch.stack([component.pairwise(a, b) for component, a, b in parts]).sum(0))
 
-    def mean(self, x: Tensor, weights: Tensor | None = None) -> Tensor:
-        """Return the means of the components, of points ``(..., N, n)``; see ``Manifold.mean``."""
+    def solve_mean(self, x: Tensor, weights: Tensor | None = None) -> KarcherMean:
+        """Return the means of the components, of points ``(..., N, n)``; see ``Manifold.solve_mean``.
+
+        The iterations are those of the component with the most, and the mean has converged, and is unique,
+        where that holds of every component.
+        """
         weights = normalized_weights(x, weights, 1)
         parts = zip(self._components(), self.unpack_tensor(x), strict=True)
-        return self.pack_point(*(component.mean(part, weights) for component, part in parts))
+        results = [component.solve_mean(part, weights) for component, part in parts]
+        mean = self.pack_point(*(result.mean for result in results))
+        whole = describe_mean(self, x, weights, mean)
+        return whole._replace(
+            iterations=torch.stack([result.iterations for result in results]).amax(0),
+            converged=torch.stack([result.converged for result in results]).all(0),
+            unique=torch.stack([result.unique for result in results]).all(0),
+        )
+
+    def uniqueness_radius(self) -> float:
+        """Return the smallest one of the components; NaN where that of one is unknown."""
+        radii = [uniqueness_radius(manifold) for manifold in self.manifolds]
+        return math.nan if any(map(math.isnan, radii)) else min(radii)
 
     def random(
         self,

@@ -1,5 +1,6 @@
 """The special orthogonal group of rotations."""
 
+import math
 from typing import Any
 
 import torch
@@ -127,6 +128,17 @@ class SpecialOrthogonal(OrthonormalFrames):
         """Return the end of the geodesic and the parallel transport of ``v`` along it, however long it is."""
         half = rotation_exp(0.5 * skew(x.mT @ u))
         return newton_schulz(x @ half @ half), x @ half @ (x.mT @ v) @ half
+
+    def uniqueness_radius(self) -> float:
+        """Return π/√2, half of the injectivity radius √2 π, where one angle is π.
+
+        The curvature ``‖[Ω_u, Ω_v]‖² / 4`` of orthonormal u and v is at most 1/4.
+
+        References:
+            Bloch, Iserles, Commutators of skew-symmetric matrices, Int. J. Bifurcation Chaos 15 (2005), for
+            ``‖[Ω_u, Ω_v]‖ <= ‖Ω_u‖ ‖Ω_v‖``.
+        """
+        return math.pi / math.sqrt(2)
 
     def _check_shape(self, shape: tuple[int, ...], name: str) -> tuple[bool, str | None]:
         ok, reason = super()._check_shape(shape, name)

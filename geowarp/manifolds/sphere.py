@@ -1,5 +1,7 @@
 """The unit sphere."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -80,6 +82,10 @@ class Sphere(Manifold):
     def cdist(self, x: Tensor, y: Tensor) -> Tensor:
         """Return all angles ``(..., N, M)`` between ``(..., N, n)`` and ``(..., M, n)``."""
         return spherical.pairwise_angle(x, y)
+
+    def uniqueness_radius(self) -> float:
+        """Return π/2, half of the injectivity radius π; the curvature is 1."""
+        return 0.5 * math.pi
 
     def transp(self, x: Tensor, y: Tensor, v: Tensor) -> Tensor:
         """Return the parallel transport ``v − (x + y) yᵀv / (1 + xᵀy)`` along the geodesic."""

@@ -1,5 +1,6 @@
 """The Stiefel manifold of matrices with orthonormal columns, with the α-family of metrics."""
 
+import math
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from .orthonormal import OrthonormalFrames
 from .retractions import Retraction
 from .stiefel_geodesic import exponential
 from .stiefel_log import distance, logarithm
-from .stiefel_metric import EuclideanMetric, StiefelMetric
+from .stiefel_metric import CanonicalMetric, EuclideanMetric, StiefelMetric
 
 __all__ = ["Stiefel"]
 
@@ -124,6 +125,20 @@ class Stiefel(OrthonormalFrames):
         """
         value = distance(x, y, self.metric)
         return value[..., None, None] if keepdim else value
+
+    def uniqueness_radius(self) -> float:
+        """Return π/2 in the Euclidean metric, π/√5 in the canonical one, and NaN in the others of the family.
+
+        The curvature is at most 1 and 5/4, and the injectivity radius π and at least π over the root of 5/4.
+
+        References:
+            Zimmermann, Stoye, High curvature means low-rank: on the sectional curvature of Grassmann and
+            Stiefel manifolds and the underlying matrix trace inequalities, arXiv:2403.01879 (2024);
+            Zimmermann, Stoye, The injectivity radius of the compact Stiefel manifold under the Euclidean
+            metric, arXiv:2405.02268 (2024).
+        """
+        known = {EuclideanMetric.alpha: 0.5 * math.pi, CanonicalMetric.alpha: math.pi / math.sqrt(5)}
+        return known.get(self.metric.alpha, math.nan)
 
     def transp(self, x: Tensor, y: Tensor, v: Tensor) -> Tensor:
         """Return the projection of ``v`` to the tangent space at ``y``."""

@@ -14,7 +14,8 @@ _HALF = (torch.float16, torch.bfloat16)
 
 def _restore(result: Any, half: torch.dtype | None) -> Any:
     if isinstance(result, tuple):
-        return tuple(_restore(part, half) for part in result)
+        parts = (_restore(part, half) for part in result)
+        return type(result)(*parts) if hasattr(result, "_fields") else tuple(parts)
     if not isinstance(result, Tensor):
         return result
     keep = half is None or not result.is_floating_point()
