@@ -15,7 +15,14 @@ from .linalg import safe_sqrt
 from .linalg.dimensions import append_dimensions
 from .weights import normalized_weights
 
-__all__ = ["KarcherMean", "describe_mean", "karcher_mean", "normalized_weights", "uniqueness_radius"]
+__all__ = [
+    "KarcherMean",
+    "describe_mean",
+    "implicit_gradient",
+    "karcher_mean",
+    "normalized_weights",
+    "uniqueness_radius",
+]
 
 _CHECK_EVERY = 4
 _SMALLEST_STEP = 1e-3
@@ -127,6 +134,27 @@ def karcher_mean(
             NumericalWarning,
             stacklevel=2,
         )
+    return implicit_gradient(manifold, x, weights, result)
+
+
+def implicit_gradient(
+    manifold: geoopt.Manifold, x: Tensor, weights: Tensor, result: KarcherMean
+) -> KarcherMean:
+    """Return the result with a mean that is differentiable in points and weights, however it was found.
+
+    Args:
+        manifold: a manifold with ``logmap``.
+        x: ``(..., N, *point)``.
+        weights: normalized, ``(..., N)``.
+        result: its mean m solves ``Σ w_i log_m(x_i) = 0``.
+
+    Example:
+        >>> from geowarp.manifolds import Sphere
+        >>> x, weights = torch.eye(2).requires_grad_(), torch.tensor([0.5, 0.5])
+        >>> result = karcher_mean(Sphere(), x.detach(), weights)
+        >>> implicit_gradient(Sphere(), x, weights, result).mean.requires_grad
+        True
+    """
     if torch.is_grad_enabled() and (x.requires_grad or weights.requires_grad):
         mean: Tensor = _Implicit.apply(x, weights, result.mean, manifold)  # type: ignore[no-untyped-call]
         result = result._replace(mean=mean)
