@@ -1,13 +1,16 @@
 """Batched factorisations of small matrices on several threads."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-__all__ = ["over_threads"]
+__all__ = ["is_concrete", "map_over_threads", "over_threads"]
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 _WORK = 1 << 21  # Σ n³ of the matrices from which starting threads pays
 _FEWEST = 8  # matrices for each thread
@@ -36,15 +39,41 @@ def over_threads(function: Callable[..., Any], *tensors: Tensor) -> Any:
     if count < 2 or _work(tensors) < _WORK:
         return function(*tensors)
     flat = [tensor.reshape(batch.numel(), *tensor.shape[-2:]).tensor_split(count) for tensor in tensors]
+    return _join(map_over_threads(lambda parts: function(*parts), list(zip(*flat, strict=True))), batch)
+
+
+def map_over_threads(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    """Return ``function(item)`` of every item, by ``torch.get_num_threads()`` threads, without gradients.
+
+    Example:
+        >>> map_over_threads(lambda size: torch.ones(size).sum().item(), [1, 2])
+        [1.0, 2.0]
+    """
     inference = torch.is_inference_mode_enabled()
 
-    def compute(parts: tuple[Tensor, ...]) -> Any:
+    def compute(item: Item) -> Result:
         with torch.inference_mode(inference), torch.no_grad():
-            return function(*parts)
+            return function(item)
 
+    count = min(torch.get_num_threads(), len(items))
+    if count < 2:
+        return [compute(item) for item in items]
     with ThreadPoolExecutor(count) as pool:
-        results = list(pool.map(compute, zip(*flat, strict=True)))
-    return _join(results, batch)
+        return list(pool.map(compute, items))
+
+
+def is_concrete(*tensors: Tensor) -> bool:
+    """Return whether a branch on values costs nothing: on the CPU, neither compiled nor transformed.
+
+    Example:
+        >>> is_concrete(torch.zeros(3))
+        True
+    """
+    if torch.compiler.is_compiling() or torch._C._functorch.peek_interpreter_stack() is not None:
+        return False
+    if torch.utils._python_dispatch.is_in_torch_dispatch_mode():
+        return False
+    return all(tensor.device.type == "cpu" for tensor in tensors)
 
 
 def _work(tensors: tuple[Tensor, ...]) -> int:
@@ -52,12 +81,8 @@ def _work(tensors: tuple[Tensor, ...]) -> int:
 
 
 def _may_divide(tensors: tuple[Tensor, ...]) -> bool:
-    if torch.compiler.is_compiling() or torch._C._functorch.peek_interpreter_stack() is not None:
-        return False
-    if torch.utils._python_dispatch.is_in_torch_dispatch_mode():
-        return False
     recorded = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
-    return not recorded and all(tensor.device.type == "cpu" for tensor in tensors)
+    return not recorded and is_concrete(*tensors)
 
 
 def _join(results: list[Any], batch: torch.Size) -> Any:
