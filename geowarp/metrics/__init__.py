@@ -2,5 +2,23 @@
 
 from .mean import frechet_mean
 from .pairwise import pairwise_distance
+from .principal_angles import principal_angles
+from .subspace_distance import Chordal, Geodesic, Procrustes, SubspaceDistance
+from .subspace_largest import Asimov, Projection, Spectral
+from .subspace_volume import BinetCauchy, FubiniStudy, Martin
 
-__all__ = ["frechet_mean", "pairwise_distance"]
+__all__ = [
+    "Asimov",
+    "BinetCauchy",
+    "Chordal",
+    "FubiniStudy",
+    "Geodesic",
+    "Martin",
+    "Procrustes",
+    "Projection",
+    "Spectral",
+    "SubspaceDistance",
+    "frechet_mean",
+    "pairwise_distance",
+    "principal_angles",
+]

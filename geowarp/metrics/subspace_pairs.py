@@ -1,0 +1,177 @@
+"""Distances of subspaces and their gradients, of each pair or of all pairs of two sets of bases."""
+
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from ..manifolds.linalg.principal_vectors import normal_part
+
+__all__ = ["BasesDistance", "all_pairs", "each_pair"]
+
+_CLOSE = 0.1  # Σ sin²θ below which the cosines of the angles do not say the distance to full accuracy
+_ENTRIES = 1 << 21  # of products or bases that are held at once
+
+
+class BasesDistance(Protocol):
+    """A distance d of bases x and y, from them or from ``yᵀx``; see ``SubspaceDistance``.
+
+    The gradients are ``−(y − x xᵀy) W`` at x and ``−(x − y yᵀx) Wᵀ`` at y; W is what the ``at`` methods
+    return, ``(..., l, k)``.
+    """
+
+    def of_bases(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return d from the bases ``(..., n, k)`` and ``(..., n, l)``."""
+        ...
+
+    def at_bases(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return W from the bases."""
+        ...
+
+    def of_products(self, products: Tensor) -> Tensor:
+        """Return d from ``yᵀx``, ``(..., l, k)``."""
+        ...
+
+    def at_products(self, products: Tensor) -> Tensor:
+        """Return W from ``yᵀx``."""
+        ...
+
+
+def _gradients(distance: BasesDistance, x: Tensor, y: Tensor, grad: Tensor) -> tuple[Tensor, Tensor]:
+    inner = -grad[..., None, None] * distance.at_bases(x, y)
+    return normal_part(y, x) @ inner, normal_part(x, y) @ inner.mT
+
+
+class _EachPair(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, y: Tensor, distance: BasesDistance) -> Tensor:
+        ctx.save_for_backward(x, y)
+        ctx.distance = distance
+        return distance.of_bases(x, y)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+        x, y = ctx.saved_tensors
+        return *_gradients(ctx.distance, x, y, grad), None
+
+
+def each_pair(distance: BasesDistance, x: Tensor, y: Tensor) -> Tensor:
+    """Return the distance of each pair, ``(...)``.
+
+    Example:
+        >>> from geowarp.metrics import Chordal
+        >>> each_pair(Chordal(), torch.eye(2)[:, :1], torch.eye(2)[:, 1:])
+        tensor(1.)
+    """
+    batch = torch.broadcast_shapes(x.shape[:-2], y.shape[:-2])
+    x, y = (bases.expand(*batch, *bases.shape[-2:]) for bases in (x, y))
+    value: Tensor = _EachPair.apply(x, y, distance)  # type: ignore[no-untyped-call]
+    return value
+
+
+def _products(rows: Tensor, columns: Tensor) -> Tensor:
+    """Return ``y_jᵀ x_i``, ``(b, N, M, l, k)``, a view of ``(b, N, k, l, M)``, by one product."""
+    flat = rows.mT.flatten(1, 2) @ columns.permute(0, 2, 3, 1).flatten(2)
+    blocks: Tensor = flat.unflatten(2, columns.shape[:0:-2]).unflatten(1, rows.shape[1::2])
+    return blocks.permute(0, 1, 4, 3, 2)
+
+
+def _combine(bases: Tensor, blocks: Tensor) -> Tensor:
+    """Return ``Σ_j base_j block_ij``, ``(b, N, n, k)``, of blocks ``(b, N, M, l, k)``, by one product."""
+    right = blocks.permute(0, 2, 3, 1, 4)
+    flat = bases.transpose(1, 2).flatten(2) @ right.flatten(3).flatten(1, 2)
+    combined: Tensor = flat.unflatten(2, right.shape[3:])
+    return combined.transpose(1, 2)
+
+
+def _blocks(x: Tensor, y: Tensor, least: int = 1) -> Iterator[slice]:
+    """Yield blocks of rows whose products with all of y are few enough to hold, at least ``least`` blocks."""
+    count = x.shape[1]
+    row = max(1, x.shape[0] * x.shape[-1] * y.shape[1] * y.shape[-1])
+    size = max(1, min(_ENTRIES // row, -(-count // least)))
+    for start in range(0, count, size):
+        yield slice(start, min(start + size, count))
+
+
+def _is_far(products: Tensor) -> Tensor:
+    return min(products.shape[-2:]) - products.square().sum((-2, -1)) >= _CLOSE
+
+
+def _close_pairs(far: Tensor, x: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Yield indices of batch, row and column of the close pairs, in parts whose bases fit."""
+    size = max(1, x.shape[-2] * max(x.shape[-1], y.shape[-1]))
+    for part in (~far).nonzero().split(max(1, _ENTRIES // size)):
+        b, i, j = part.unbind(-1)
+        yield b, i, j
+
+
+def _distances(distance: BasesDistance, x: Tensor, y: Tensor) -> Tensor:
+    products = _products(x, y)
+    value = distance.of_products(products)
+    for b, i, j in _close_pairs(_is_far(products), x, y):
+        value[b, i, j] = distance.of_bases(x[b, i], y[b, j])
+    return value
+
+
+class _AllPairs(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, y: Tensor, distance: BasesDistance, symmetric: bool) -> Tensor:
+        ctx.save_for_backward(x, y)
+        ctx.distance = distance
+        table = x.new_empty(x.shape[0], x.shape[1], y.shape[1])
+        for rows in _blocks(x, y, least=8 if symmetric else 1):
+            columns = slice(rows.start, None) if symmetric else slice(None)
+            value = _distances(distance, x[:, rows], y[:, columns])
+            if symmetric:
+                square = value[..., : rows.stop - rows.start]
+                square.copy_(square.triu() + square.triu(1).mT)
+                table[:, columns, rows] = value.mT
+            table[:, rows, columns] = value
+        return table
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        x, y = ctx.saved_tensors
+        far_x, far_y, near_x, near_y = (torch.zeros_like(bases) for bases in (x, y, x, y))
+        for rows in _blocks(x, y):
+            block, pull = x[:, rows], grad[:, rows]
+            products = _products(block, y)
+            far = _is_far(products)
+            weight = torch.where(far, -pull, 0)[..., None, None] * ctx.distance.at_products(products)
+            far_x[:, rows] = _combine(y, weight)
+            far_y += _combine(block, weight.transpose(1, 2).mT)
+            for b, i, j in _close_pairs(far, x, y):
+                at_x, at_y = _gradients(ctx.distance, block[b, i], y[b, j], pull[b, i, j])
+                near_x[:, rows].index_put_((b, i), at_x, accumulate=True)
+                near_y.index_put_((b, j), at_y, accumulate=True)
+        return near_x + far_x - x @ (x.mT @ far_x), near_y + far_y - y @ (y.mT @ far_y), None, None
+
+
+def all_pairs(distance: BasesDistance, x: Tensor, y: Tensor, symmetric: bool = False) -> Tensor:
+    """Return the distances of all pairs, ``(..., N, M)``.
+
+    Args:
+        distance: the distance.
+        x: ``(..., N, n, k)``.
+        y: ``(..., M, n, l)``.
+        symmetric: whether x and y are the same tensor.
+
+    Example:
+        >>> from geowarp.metrics import Chordal
+        >>> x = torch.eye(3).unsqueeze(-1)
+        >>> all_pairs(Chordal(), x[:2], x)
+        tensor([[0., 1., 1.],
+                [1., 0., 1.]])
+    """
+    if torch.compiler.is_compiling():  # the number of close pairs is no shape that a graph can have
+        return each_pair(distance, x[..., :, None, :, :], y[..., None, :, :, :])
+    batch = torch.broadcast_shapes(x.shape[:-3], y.shape[:-3])
+    x, y = (
+        bases.expand(*batch, *bases.shape[-3:]).reshape(batch.numel(), *bases.shape[-3:]) for bases in (x, y)
+    )
+    value: Tensor = _AllPairs.apply(x, y, distance, symmetric)  # type: ignore[no-untyped-call]
+    return value.reshape(*batch, x.shape[-3], y.shape[-3])
