@@ -81,27 +81,39 @@ class _FrechetDerivative(torch.autograd.Function):
 
 class _SymmetricFunction(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, matrix: Tensor, function: SpectralFunction) -> Tensor:
-        eigenvalues, vectors = over_threads(torch.linalg.eigh, matrix)
+    def forward(
+        ctx: Any,
+        matrix: Tensor,
+        function: SpectralFunction,
+        decomposition: tuple[Tensor, Tensor] | None,
+    ) -> Tensor:
+        eigenvalues, vectors = decomposition or over_threads(torch.linalg.eigh, matrix)
         ctx.save_for_backward(matrix, eigenvalues, vectors)
         ctx.function = function
         value: Tensor = (vectors * function(eigenvalues)[..., None, :]) @ vectors.mT
         return value
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         matrix, eigenvalues, vectors = ctx.saved_tensors
         result: Tensor = _FrechetDerivative.apply(  # type: ignore[no-untyped-call]
             matrix, sym(grad), eigenvalues, vectors, ctx.function
         )
-        return result, None
+        return result, None, None
 
 
-def symmetric_function(matrix: Tensor, function: SpectralFunction) -> Tensor:
+def symmetric_function(
+    matrix: Tensor, function: SpectralFunction, *, decomposition: tuple[Tensor, Tensor] | None = None
+) -> Tensor:
     """Return ``f(A) = V f(Λ) Vᵀ`` of symmetric ``A``, ``(..., k, k)``.
 
     The gradient is exact at repeated eigenvalues; it can be differentiated once more where f has second
     divided differences.
+
+    Args:
+        matrix: ``(..., k, k)``, symmetric.
+        function: with its divided differences.
+        decomposition: eigenvalues and vectors of the matrix, where they are known.
 
     References:
         Bhatia, Matrix Analysis (1997), theorem V.3.3 (Daleckii–Krein).
@@ -117,11 +129,19 @@ def symmetric_function(matrix: Tensor, function: SpectralFunction) -> Tensor:
         tensor([[4., 0.],
                 [0., 4.]], grad_fn=<_SymmetricFunctionBackward>)
     """
-    value: Tensor = _SymmetricFunction.apply(matrix, function)  # type: ignore[no-untyped-call]
+    value: Tensor = _SymmetricFunction.apply(  # type: ignore[no-untyped-call]
+        matrix, function, decomposition
+    )
     return value
 
 
-def frechet_derivative(matrix: Tensor, direction: Tensor, function: SpectralFunction) -> Tensor:
+def frechet_derivative(
+    matrix: Tensor,
+    direction: Tensor,
+    function: SpectralFunction,
+    *,
+    decomposition: tuple[Tensor, Tensor] | None = None,
+) -> Tensor:
     """Return ``Df(A)[V] = U (f[λ_i, λ_j] ∘ UᵀVU) Uᵀ`` of symmetric ``A = U Λ Uᵀ``.
 
     It is exact at repeated eigenvalues. It is differentiable in V, and in A where f has second divided
@@ -131,6 +151,7 @@ def frechet_derivative(matrix: Tensor, direction: Tensor, function: SpectralFunc
         matrix: ``(..., k, k)``, symmetric.
         direction: ``(..., k, k)``; the batch dimensions broadcast.
         function: with its divided differences.
+        decomposition: eigenvalues and vectors of the matrix, where they are known.
 
     References:
         Bhatia, Matrix Analysis (1997), theorem V.3.3; Higham, Functions of Matrices (2008), section 3.2.
@@ -141,9 +162,9 @@ def frechet_derivative(matrix: Tensor, direction: Tensor, function: SpectralFunc
         tensor([[0.5000, 1.5000],
                 [1.5000, 0.0000]])
     """
-    matrix, direction = torch.broadcast_tensors(matrix, direction)
     with torch.no_grad():
-        eigenvalues, vectors = over_threads(torch.linalg.eigh, matrix)
+        eigenvalues, vectors = decomposition or over_threads(torch.linalg.eigh, matrix)
+    matrix, direction = torch.broadcast_tensors(matrix, direction)
     value: Tensor = _FrechetDerivative.apply(  # type: ignore[no-untyped-call]
         matrix, direction, eigenvalues, vectors, function
     )

@@ -45,8 +45,8 @@ def lyapunov(p: Tensor, v: Tensor) -> Tensor:
         tensor([[1., 1.],
                 [1., 1.]])
     """
-    p, v = torch.broadcast_tensors(p, v)
     with torch.no_grad():
         eigenvalues, vectors = over_threads(torch.linalg.eigh, p)
+    p, v = torch.broadcast_tensors(p, v)
     x: Tensor = _Lyapunov.apply(p, v, eigenvalues, vectors)  # type: ignore[no-untyped-call]
     return x
