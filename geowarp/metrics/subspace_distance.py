@@ -111,10 +111,11 @@ class SubspaceDistance(abc.ABC):
 
     # --- of the products yᵀx of pairs that are not close ---
 
-    def of_products(self, products: Tensor) -> Tensor:
-        """Return the distance ``(...)`` from ``yᵀx``, ``(..., l, k)``, of subspaces that are not close."""
+    def of_products(self, products: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the distance and ``Σsin²θ``, ``(...)``, from ``yᵀx``, of subspaces that are not close."""
         cosine = torch.linalg.svdvals(products)
-        return self.of_angles(_sine(cosine), cosine)
+        sine = _sine(cosine)
+        return self.of_angles(sine, cosine), sine.square().sum(-1)
 
     def at_products(self, products: Tensor) -> Tensor:
         """Return what ``at_bases`` does."""
@@ -197,13 +198,14 @@ class Chordal(SubspaceDistance):
         """Return ``yᵀx / d``."""
         return self._over(y.mT @ x, self.of_bases(x, y))
 
-    def of_products(self, products: Tensor) -> Tensor:
-        """Return ``√(p − ‖yᵀx‖²)``."""
-        return (min(products.shape[-2:]) - products.square().sum((-2, -1))).clamp_min(0).sqrt()
+    def of_products(self, products: Tensor) -> tuple[Tensor, Tensor]:
+        """Return ``√(p − ‖yᵀx‖²)`` and its square."""
+        square = (min(products.shape[-2:]) - products.square().sum((-2, -1))).clamp_min_(0)
+        return square.sqrt(), square
 
     def at_products(self, products: Tensor) -> Tensor:
         """Return ``yᵀx / d``."""
-        return self._over(products, self.of_products(products))
+        return self._over(products, self.of_products(products)[0])
 
     def _over(self, products: Tensor, distance: Tensor) -> Tensor:
         apart = distance > 4 * torch.finfo(products.dtype).eps * math.sqrt(min(products.shape[-2:]))

@@ -30,8 +30,8 @@ class BasesDistance(Protocol):
         """Return W from the bases."""
         ...
 
-    def of_products(self, products: Tensor) -> Tensor:
-        """Return d from ``yᵀx``, ``(..., l, k)``."""
+    def of_products(self, products: Tensor) -> tuple[Tensor, Tensor]:
+        """Return d and ``Σ sin²θ`` from ``yᵀx``, ``(..., l, k)``."""
         ...
 
     def at_products(self, products: Tensor) -> Tensor:
@@ -96,55 +96,59 @@ def _blocks(x: Tensor, y: Tensor, least: int = 1) -> Iterator[slice]:
         yield slice(start, min(start + size, count))
 
 
-def _is_far(products: Tensor) -> Tensor:
-    return min(products.shape[-2:]) - products.square().sum((-2, -1)) >= _CLOSE
-
-
-def _close_pairs(far: Tensor, x: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+def _pairs(close: Tensor, x: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Yield indices of batch, row and column of the close pairs, in parts whose bases fit."""
     size = max(1, x.shape[-2] * max(x.shape[-1], y.shape[-1]))
-    for part in (~far).nonzero().split(max(1, _ENTRIES // size)):
+    for part in close.nonzero().split(max(1, _ENTRIES // size)):
         b, i, j = part.unbind(-1)
         yield b, i, j
 
 
-def _distances(distance: BasesDistance, x: Tensor, y: Tensor) -> Tensor:
-    products = _products(x, y)
-    value = distance.of_products(products)
-    for b, i, j in _close_pairs(_is_far(products), x, y):
+def _distances(distance: BasesDistance, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Return all distances and which of them are those of close pairs."""
+    value, spread = distance.of_products(_products(x, y))
+    close = spread < _CLOSE
+    for b, i, j in _pairs(close, x, y):
         value[b, i, j] = distance.of_bases(x[b, i], y[b, j])
-    return value
+    return value, close
+
+
+def _mirror(table: Tensor, count: int) -> None:
+    """Copy the part above the diagonal of the first ``count`` rows to the columns, in place."""
+    rows, columns = table[:, :count], table[:, :, :count]
+    columns[:, count:] = rows[:, :, count:].mT
+    square = rows[:, :, :count].triu()
+    columns[:, :count] = torch.where(square == 0, square.mT, square)
 
 
 class _AllPairs(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, y: Tensor, distance: BasesDistance, symmetric: bool) -> Tensor:
-        ctx.save_for_backward(x, y)
-        ctx.distance = distance
         table = x.new_empty(x.shape[0], x.shape[1], y.shape[1])
+        close = torch.empty_like(table, dtype=torch.bool)
         for rows in _blocks(x, y, least=8 if symmetric else 1):
             columns = slice(rows.start, None) if symmetric else slice(None)
-            value = _distances(distance, x[:, rows], y[:, columns])
-            if symmetric:
-                square = value[..., : rows.stop - rows.start]
-                square.copy_(square.triu() + square.triu(1).mT)
-                table[:, columns, rows] = value.mT
-            table[:, rows, columns] = value
+            parts = _distances(distance, x[:, rows], y[:, columns])
+            for whole, part in zip((table, close), parts, strict=True):
+                whole[:, rows, columns] = part
+                if symmetric:
+                    _mirror(whole[:, columns, columns], rows.stop - rows.start)
+        ctx.save_for_backward(x, y, close)
+        ctx.distance = distance
         return table
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        x, y = ctx.saved_tensors
+        x, y, close = ctx.saved_tensors
         far_x, far_y, near_x, near_y = (torch.zeros_like(bases) for bases in (x, y, x, y))
         for rows in _blocks(x, y):
             block, pull = x[:, rows], grad[:, rows]
-            products = _products(block, y)
-            far = _is_far(products)
-            weight = torch.where(far, -pull, 0)[..., None, None] * ctx.distance.at_products(products)
+            inner = ctx.distance.at_products(_products(block, y))
+            weight = torch.where(close[:, rows], 0, -pull)[..., None, None] * inner
             far_x[:, rows] = _combine(y, weight)
             far_y += _combine(block, weight.transpose(1, 2).mT)
-            for b, i, j in _close_pairs(far, x, y):
+            for b, i, j in _pairs(close[:, rows], x, y):
                 at_x, at_y = _gradients(ctx.distance, block[b, i], y[b, j], pull[b, i, j])
                 near_x[:, rows].index_put_((b, i), at_x, accumulate=True)
                 near_y.index_put_((b, j), at_y, accumulate=True)
