@@ -12,7 +12,7 @@ from torch.autograd import gradcheck, gradgradcheck
 from geowarp.errors import UnavailableError
 from geowarp.manifolds.linalg.eigenfunction import frechet_derivative, symmetric_function
 from geowarp.manifolds.linalg.lyapunov import lyapunov
-from geowarp.manifolds.linalg.spectral import Power, exp, inverse, inverse_sqrt, log, sqrt
+from geowarp.manifolds.linalg.spectral import Power, exp, inverse, inverse_sqrt, log, log1p, sqrt
 from geowarp.manifolds.linalg.threads import over_threads
 from geowarp.manifolds.linalg.trigonometric import cos_sqrt
 
@@ -94,6 +94,14 @@ def test_logarithm_of_ratios_that_overflow() -> None:
     low, high = torch.tensor(1e-30), torch.tensor(1e30)
     expected = 60 * mpmath.log(10) / 1e30
     assert float(log.divided_difference(low, high)) == pytest.approx(float(expected), rel=1e-6)
+
+
+def test_quotients_of_log1p_are_those_of_the_logarithm() -> None:
+    a, b, c = torch.tensor([1e-7, -0.9, 3.0]), torch.tensor([-1e-7, -0.9, 1e5]), torch.tensor([0.0, 2.0, 1.0])
+    torch.testing.assert_close(log1p(a), (1 + a.double()).log().float())
+    torch.testing.assert_close(log1p.divided_difference(a, b), log.divided_difference(1 + a, 1 + b))
+    expected = log.second_divided_difference(1 + a, 1 + b, 1 + c)
+    torch.testing.assert_close(log1p.second_divided_difference(a, b, c), expected)
 
 
 def test_powers_without_curvature() -> None:

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Power", "exp", "inverse", "inverse_sqrt", "log", "sqrt"]
+__all__ = ["Power", "exp", "inverse", "inverse_sqrt", "log", "log1p", "sqrt"]
 
 _LOG_RATIO = 4.0  # of the largest argument to the smallest, from which the recursion does not cancel
 _EXP_GAP = 2.0
@@ -77,6 +77,19 @@ class _Log:
             r = 1 - s
             total = total - weight * r / ((r * x + s) * (r * y + s) * (r * z + s))
         return torch.where(wide, _recursion(below, above, high - low, wide), total / scale / scale)
+
+
+class _Log1p:
+    """``log(1 + x)``; its quotients are those of the logarithm at 1 + x, whose rounding does not matter."""
+
+    def __call__(self, eigenvalue: Tensor) -> Tensor:
+        return eigenvalue.log1p()
+
+    def divided_difference(self, a: Tensor, b: Tensor) -> Tensor:
+        return log.divided_difference(1 + a, 1 + b)
+
+    def second_divided_difference(self, a: Tensor, b: Tensor, c: Tensor) -> Tensor:
+        return log.second_divided_difference(1 + a, 1 + b, 1 + c)
 
 
 class _Exp:
@@ -192,6 +205,7 @@ class Power:
 
 
 log = _Log()
+log1p = _Log1p()
 exp = _Exp()
 sqrt = _Sqrt()
 inverse_sqrt = _InverseSqrt()

@@ -1,6 +1,6 @@
 """Batched factorisations of small matrices on several threads."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -39,14 +39,15 @@ def over_threads(function: Callable[..., Any], *tensors: Tensor) -> Any:
     if count < 2 or _work(tensors) < _WORK:
         return function(*tensors)
     flat = [tensor.reshape(batch.numel(), *tensor.shape[-2:]).tensor_split(count) for tensor in tensors]
-    return _join(map_over_threads(lambda parts: function(*parts), list(zip(*flat, strict=True))), batch)
+    parts = map_over_threads(lambda part: function(*part), list(zip(*flat, strict=True)))
+    return _join(list(parts), batch)
 
 
-def map_over_threads(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-    """Return ``function(item)`` of every item, by ``torch.get_num_threads()`` threads, without gradients.
+def map_over_threads(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+    """Yield ``function(item)`` of every item, by ``torch.get_num_threads()`` threads, without gradients.
 
     Example:
-        >>> map_over_threads(lambda size: torch.ones(size).sum().item(), [1, 2])
+        >>> list(map_over_threads(lambda size: torch.ones(size).sum().item(), [1, 2]))
         [1.0, 2.0]
     """
     inference = torch.is_inference_mode_enabled()
@@ -57,9 +58,10 @@ def map_over_threads(function: Callable[[Item], Result], items: Sequence[Item]) 
 
     count = min(torch.get_num_threads(), len(items))
     if count < 2:
-        return [compute(item) for item in items]
+        yield from map(compute, items)
+        return
     with ThreadPoolExecutor(count) as pool:
-        return list(pool.map(compute, items))
+        yield from pool.map(compute, items)
 
 
 def is_concrete(*tensors: Tensor) -> bool:

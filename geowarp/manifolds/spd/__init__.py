@@ -1,5 +1,6 @@
 """Symmetric positive definite matrices, one file for each metric."""
 
+from .affine_invariant import AffineInvariantSPD
 from .points import SymmetricPositiveDefinite
 
-__all__ = ["SymmetricPositiveDefinite"]
+__all__ = ["AffineInvariantSPD", "SymmetricPositiveDefinite"]
