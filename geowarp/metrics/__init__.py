@@ -1,6 +1,7 @@
 """Numbers about points: pairwise distances and Fréchet means, on any manifold."""
 
 from .mean import frechet_mean
+from .nearest import Nearest, nearest
 from .pairwise import pairwise_distance
 from .principal_angles import principal_angles
 from .subspace_distance import Chordal, Geodesic, Procrustes, SubspaceDistance
@@ -14,11 +15,13 @@ __all__ = [
     "FubiniStudy",
     "Geodesic",
     "Martin",
+    "Nearest",
     "Procrustes",
     "Projection",
     "Spectral",
     "SubspaceDistance",
     "frechet_mean",
+    "nearest",
     "pairwise_distance",
     "principal_angles",
 ]
