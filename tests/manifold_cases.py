@@ -9,6 +9,7 @@ from torch import Tensor
 from geowarp.manifolds import (
     QR,
     AlphaMetric,
+    BirkhoffPolytope,
     CanonicalMetric,
     Cayley,
     Euclidean,
@@ -58,6 +59,17 @@ FIRST, SECOND = Claims(), Claims(order=2)
 ROUND = Claims(radius=3.0, order=2, isometric=True)
 ROTATION, SECOND_ROTATION = (Claims(radius=1.0, order=order, isometric=True) for order in (1, 2))
 SUBSPACE = Claims(radius=1.0, order=2, isometric=True, difference=span)
+FISHER = Claims(orthogonal=False)
+NO_GEODESICS = frozenset(
+    (
+        *("check_retraction_lands", "check_exponential_order", "check_transport_with_step"),
+        *("check_exponential_inverts_logarithm", "check_logarithm_inverts_exponential"),
+        *("check_geodesic", "check_geodesic_length", "check_geodesic_speed"),
+        *("check_distance_squared", "check_distance_symmetric", "check_distance_zero"),
+        *("check_pairwise_distance", "check_triangle_inequality"),
+        *("check_mean_midpoint", "check_mean_stationary"),
+    )
+)
 
 CASES = [
     Case(lambda: Euclidean(0), (), FLAT),
@@ -94,4 +106,6 @@ CASES = [
     Case(SpecialOrthogonal, (2, 2), SECOND_ROTATION),
     Case(lambda: ProductManifold((Sphere(), (2, 3)), (Euclidean(1), 2), (Oblique(), (2, 1))), (10,), ROUND),
     Case(lambda: ProductManifold((Stiefel(), (3, 2)), (Euclidean(0), ())), (7,), FIRST),
+    Case(BirkhoffPolytope, (3, 3), FISHER, NO_GEODESICS),
+    Case(BirkhoffPolytope, (2, 2), FISHER, NO_GEODESICS),
 ]

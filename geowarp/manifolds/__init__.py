@@ -1,6 +1,7 @@
 """Manifolds: points, tangent vectors, metrics, retractions, exponentials, logarithms and distances."""
 
 from .base import Manifold
+from .birkhoff import BirkhoffPolytope
 from .euclidean import Euclidean
 from .grassmann import Grassmann
 from .karcher import KarcherMean, karcher_mean
@@ -16,6 +17,7 @@ from .stiefel_metric import AlphaMetric, CanonicalMetric, EuclideanMetric, Stief
 __all__ = [
     "QR",
     "AlphaMetric",
+    "BirkhoffPolytope",
     "CanonicalMetric",
     "Cayley",
     "Euclidean",
