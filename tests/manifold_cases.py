@@ -16,6 +16,8 @@ from geowarp.manifolds import (
     EuclideanMetric,
     Exponential,
     Grassmann,
+    LogCholeskySPD,
+    LogEuclideanSPD,
     Manifold,
     Oblique,
     Polar,
@@ -58,6 +60,7 @@ FLAT = Claims(radius=3.0, order=2, isometric=True)
 FIRST, SECOND = Claims(), Claims(order=2)
 ROUND = Claims(radius=3.0, order=2, isometric=True)
 ROTATION, SECOND_ROTATION = (Claims(radius=1.0, order=order, isometric=True) for order in (1, 2))
+PULLED_BACK = Claims(order=2, isometric=True)
 SUBSPACE = Claims(radius=1.0, order=2, isometric=True, difference=span)
 FISHER = Claims(orthogonal=False)
 NO_GEODESICS = frozenset(
@@ -104,6 +107,12 @@ CASES = [
     Case(lambda: SpecialOrthogonal(Cayley()), (3, 3), SECOND_ROTATION, variant=True),
     Case(lambda: SpecialOrthogonal(Exponential()), (4, 4), SECOND_ROTATION),
     Case(SpecialOrthogonal, (2, 2), SECOND_ROTATION),
+    Case(LogCholeskySPD, (3, 3), PULLED_BACK),
+    Case(LogCholeskySPD, (2, 2), PULLED_BACK),
+    Case(LogCholeskySPD, (1, 1), PULLED_BACK),
+    Case(LogEuclideanSPD, (3, 3), PULLED_BACK),
+    Case(LogEuclideanSPD, (2, 2), PULLED_BACK),
+    Case(LogEuclideanSPD, (1, 1), PULLED_BACK),
     Case(lambda: ProductManifold((Sphere(), (2, 3)), (Euclidean(1), 2), (Oblique(), (2, 1))), (10,), ROUND),
     Case(lambda: ProductManifold((Stiefel(), (3, 2)), (Euclidean(0), ())), (7,), FIRST),
     Case(BirkhoffPolytope, (3, 3), FISHER, NO_GEODESICS),

@@ -8,6 +8,7 @@ from .karcher import KarcherMean, karcher_mean
 from .oblique import Oblique
 from .product import ProductManifold
 from .retractions import QR, Cayley, Exponential, Polar, Retraction
+from .spd import LogCholeskySPD, LogEuclideanSPD
 from .special_orthogonal import SpecialOrthogonal
 from .sphere import Sphere
 from .stiefel import Stiefel
@@ -25,6 +26,8 @@ __all__ = [
     "Exponential",
     "Grassmann",
     "KarcherMean",
+    "LogCholeskySPD",
+    "LogEuclideanSPD",
     "Manifold",
     "Oblique",
     "Polar",

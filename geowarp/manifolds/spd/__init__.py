@@ -1,6 +1,8 @@
 """Symmetric positive definite matrices, one file for each metric."""
 
 from .affine_invariant import AffineInvariantSPD
+from .log_cholesky import LogCholeskySPD
+from .log_euclidean import LogEuclideanSPD
 from .points import SymmetricPositiveDefinite
 
-__all__ = ["AffineInvariantSPD", "SymmetricPositiveDefinite"]
+__all__ = ["AffineInvariantSPD", "LogCholeskySPD", "LogEuclideanSPD", "SymmetricPositiveDefinite"]
