@@ -1,5 +1,6 @@
 """Numbers about points: pairwise distances and Fréchet means, on any manifold."""
 
+from .chordal_mean import ChordalMean, chordal_mean
 from .mean import frechet_mean
 from .nearest import Nearest, nearest
 from .pairwise import pairwise_distance
@@ -12,6 +13,7 @@ __all__ = [
     "Asimov",
     "BinetCauchy",
     "Chordal",
+    "ChordalMean",
     "FubiniStudy",
     "Geodesic",
     "Martin",
@@ -20,6 +22,7 @@ __all__ = [
     "Projection",
     "Spectral",
     "SubspaceDistance",
+    "chordal_mean",
     "frechet_mean",
     "nearest",
     "pairwise_distance",
