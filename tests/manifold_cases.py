@@ -18,8 +18,10 @@ from geowarp.manifolds import (
     Grassmann,
     LogCholeskySPD,
     LogEuclideanSPD,
+    Lorentz,
     Manifold,
     Oblique,
+    PoincareBall,
     Polar,
     ProductManifold,
     SpecialOrthogonal,
@@ -73,6 +75,8 @@ NO_GEODESICS = frozenset(
         *("check_mean_midpoint", "check_mean_stationary"),
     )
 )
+HYPERBOLIC = Claims(order=2, isometric=True)
+MINKOWSKI = Claims(order=2, isometric=True, orthogonal=False)
 
 CASES = [
     Case(lambda: Euclidean(0), (), FLAT),
@@ -107,6 +111,13 @@ CASES = [
     Case(lambda: SpecialOrthogonal(Cayley()), (3, 3), SECOND_ROTATION, variant=True),
     Case(lambda: SpecialOrthogonal(Exponential()), (4, 4), SECOND_ROTATION),
     Case(SpecialOrthogonal, (2, 2), SECOND_ROTATION),
+    Case(PoincareBall, (3,), HYPERBOLIC),
+    Case(PoincareBall, (1,), HYPERBOLIC),
+    Case(lambda: PoincareBall(0.7), (3,), HYPERBOLIC),
+    Case(Lorentz, (4,), MINKOWSKI),
+    Case(Lorentz, (2,), MINKOWSKI),
+    Case(lambda: Lorentz(2.0), (4,), MINKOWSKI),
+    Case(lambda: ProductManifold((PoincareBall(), (2, 2)), (Lorentz(2.0), 3)), (7,), MINKOWSKI),
     Case(LogCholeskySPD, (3, 3), PULLED_BACK),
     Case(LogCholeskySPD, (2, 2), PULLED_BACK),
     Case(LogCholeskySPD, (1, 1), PULLED_BACK),

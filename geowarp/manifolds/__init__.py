@@ -5,7 +5,9 @@ from .birkhoff import BirkhoffPolytope
 from .euclidean import Euclidean
 from .grassmann import Grassmann
 from .karcher import KarcherMean, karcher_mean
+from .lorentz import Lorentz
 from .oblique import Oblique
+from .poincare import PoincareBall
 from .product import ProductManifold
 from .retractions import QR, Cayley, Exponential, Polar, Retraction
 from .spd import LogCholeskySPD, LogEuclideanSPD
@@ -28,8 +30,10 @@ __all__ = [
     "KarcherMean",
     "LogCholeskySPD",
     "LogEuclideanSPD",
+    "Lorentz",
     "Manifold",
     "Oblique",
+    "PoincareBall",
     "Polar",
     "ProductManifold",
     "Retraction",
