@@ -2,6 +2,7 @@
 
 import abc
 import math
+from collections.abc import Iterator
 from typing import Generic, Protocol, TypeVar
 
 import torch
@@ -12,9 +13,13 @@ from ..linalg import safe_sqrt
 from ..linalg.dimensions import append_dimensions
 from ..linalg.euclidean_distance import pairwise_euclidean_distance
 from ..weights import normalized_weights
+from .close_pairs import replace_pairs
 from .points import SymmetricPositiveDefinite
 
 __all__ = ["Chart", "FlatSPD"]
+
+
+_CLOSE = 1e-3  # distance relative to 1 + ‖φ(x)‖ + ‖φ(y)‖ below which differences of coordinates lose digits
 
 
 class Chart(Protocol):
@@ -27,6 +32,10 @@ class Chart(Protocol):
         tensor([[0., 0.],
                 [0., 0.]])
     """
+
+    def __iter__(self) -> Iterator[Tensor]:
+        """Iterate over what it was made of, to make another of a part of each: it is a named tuple."""
+        ...
 
     def point(self) -> Tensor:
         """Return the points ``(..., n, n)``."""
@@ -129,11 +138,25 @@ class FlatSPD(SymmetricPositiveDefinite, Generic[AnyChart]):
     def cdist(self, x: Tensor, y: Tensor) -> Tensor:
         """Return all distances ``(..., N, M)`` between ``(..., N, n, n)`` and ``(..., M, n, n)``.
 
-        One product of the coordinates, and differences of them for close pairs.
+        One product of the coordinates; differences of them for closer pairs, and for the closest what
+        ``dist`` gives.
         """
-        first = self._features(self._at(x).coordinates())
-        second = first if y is x else self._features(self._at(y).coordinates())
-        return pairwise_euclidean_distance(first, second)
+        first = self._at(x)
+        second = first if y is x else self._at(y)
+        a = self._features(first.coordinates())
+        b = a if second is first else self._features(second.coordinates())
+        distance = pairwise_euclidean_distance(a, b)
+        if torch.compiler.is_compiling():  # the number of close pairs is no shape that a graph can have
+            return distance
+        size = (
+            torch.linalg.vector_norm(a, dim=-1)[..., :, None]
+            + torch.linalg.vector_norm(b, dim=-1)[..., None, :]
+        )
+        close = (distance > 0) & (distance < _CLOSE * (1 + size))
+        return replace_pairs(distance, close, first, second, self._distances)
+
+    def _distances(self, x: AnyChart, y: AnyChart) -> Tensor:
+        return safe_sqrt(self._difference(x, y).square().sum((-2, -1)))
 
     def geodesic(self, t: Tensor | float, x: Tensor, y: Tensor) -> Tensor:
         """Return ``φ⁻¹((1 − t) φ(x) + t φ(y))``; ``t`` broadcasts with the batch dimensions."""
