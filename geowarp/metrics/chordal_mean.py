@@ -1,10 +1,11 @@
 """The mean of subspaces in the chordal distance."""
 
 import warnings
-from typing import Generic, Literal, NamedTuple, overload
+from typing import Generic, Literal, overload
 
 import torch
 from torch import Tensor
+from typing_extensions import NamedTuple  # generic ones need Python 3.11
 
 from ..errors import NumericalWarning
 from ..manifolds import Grassmann

@@ -2,10 +2,11 @@
 
 import math
 from collections.abc import Iterator
-from typing import Generic, NamedTuple
+from typing import Generic
 
 import torch
 from torch import Tensor
+from typing_extensions import NamedTuple  # generic ones need Python 3.11
 
 from .._geoopt import geoopt
 from ..errors import GeowarpError
