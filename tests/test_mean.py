@@ -1,6 +1,7 @@
 """Means against first-order conditions, closed forms, isometries and finite differences."""
 
 import math
+from typing import Any
 
 import geoopt
 import pytest
@@ -22,7 +23,8 @@ from geowarp.manifolds import (
     Stiefel,
     karcher_mean,
 )
-from geowarp.manifolds.karcher import uniqueness_radius
+from geowarp.manifolds.grassmann_mean import SubspaceVariance
+from geowarp.manifolds.karcher import Variance, uniqueness_radius
 
 CASES: list[tuple[Manifold, tuple[int, ...]]] = [
     (Euclidean(2), (3, 2)),
@@ -283,3 +285,96 @@ def test_two_points_at_twice_the_radius_have_two_means(manifold: Manifold, point
             manifold.dist(mean.expand_as(x), x), torch.full((2,), radius, dtype=x.dtype)
         )
     assert manifold.dist(means[0], means[1]) > 0.1
+
+
+@pytest.mark.parametrize(
+    ("n", "k", "angle"), [(6, 2, 0.7), (6, 2, 1.56), (9, 1, 1.0), (4, 3, 1.2), (3, 3, 0.1)]
+)
+@pytest.mark.parametrize("batch", [(), (2, 3), (0,)])
+def test_objective_of_subspaces_is_that_of_their_logarithms(
+    n: int, k: int, angle: float, batch: tuple[int, ...]
+) -> None:
+    centre = Grassmann().random(*batch, n, k, dtype=torch.float64).clone()
+    u = Grassmann().proju(centre.unsqueeze(-3), torch.randn(*batch, 5, n, k, dtype=torch.float64))
+    u = angle * u / torch.linalg.matrix_norm(u, 2, keepdim=True).clamp_min(1e-9)
+    x, weights = Grassmann().expmap(centre.unsqueeze(-3), u), torch.rand(3, *[1] * len(batch), 5).double()
+    expected = Variance(Grassmann(), x, weights).evaluate(centre)
+    state = SubspaceVariance(x, weights).evaluate(centre)
+    tolerance = 1e-10 if angle > 1.5 else 1e-13  # the logarithm is ill-conditioned near right angles
+    for name in ("direction", "residual", "value", "length"):
+        actual, value = getattr(state, name), getattr(expected, name)
+        torch.testing.assert_close(actual, value, atol=tolerance, rtol=tolerance, msg=name)
+    radius = SubspaceVariance(x, weights).finish(state).radius
+    torch.testing.assert_close(radius, expected.radius, atol=tolerance, rtol=tolerance)
+    end, moved = SubspaceVariance(x, weights).move(centre, 0.5 * state.direction)
+    span, flow = end @ end.mT, moved @ end.mT
+    other = Grassmann().expmap(centre, 0.5 * state.direction)
+    torch.testing.assert_close(span, other @ other.mT, atol=1e-13, rtol=0)
+    carried = Grassmann().transp(centre, other, 0.5 * state.direction) @ other.mT
+    torch.testing.assert_close(flow, carried.expand_as(flow), atol=tolerance, rtol=0)
+
+
+def test_radius_of_the_closest_subspaces() -> None:
+    x = cloud(Grassmann(), (20, 3), (), 6, radius=1e-9)
+    result = Grassmann().solve_mean(x)
+    distances = Grassmann().dist(result.mean.unsqueeze(0), x)
+    torch.testing.assert_close(result.radius, distances.amax(), rtol=1e-5, atol=0)
+
+
+@cases
+def test_weights_of_a_batch_for_shared_points(manifold: Manifold, shape: tuple[int, ...]) -> None:
+    x = cloud(manifold, shape, (3, 1), 5).requires_grad_()
+    weights = torch.rand(3, 4, 5, dtype=torch.float64, requires_grad=True)
+    result = manifold.solve_mean(x, weights)
+    assert result.mean.shape == (3, 4, *shape)
+    assert all(value.shape == (3, 4) for value in result[1:])
+    expanded = x.expand(3, 4, 5, *shape)
+    same(manifold, result.mean.detach(), manifold.mean(expanded.detach(), weights.detach()), 1e-14)
+    cotangent = torch.randn(3, 4, *shape, dtype=torch.float64)
+    first = torch.autograd.grad(function_of(manifold, result.mean), (x, weights), _like(manifold, cotangent))
+    mean = function_of(manifold, manifold.mean(expanded, weights))
+    second = torch.autograd.grad(mean, (x, weights), _like(manifold, cotangent))
+    for one, other in zip(first, second, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def _like(manifold: Manifold, u: Tensor) -> Tensor:
+    return u @ u.mT if isinstance(manifold, Grassmann) else u
+
+
+def test_easy_and_hard_problems_of_one_batch_are_as_alone() -> None:
+    """From one point to a ring that is almost an equator; each keeps its own steps."""
+    turn = torch.linspace(0, 2 * math.pi, 9, dtype=torch.float64)[1:]
+    polar = torch.tensor([0.0, 1e-8, 0.5, 1.2, 1.5], dtype=torch.float64)[:, None]
+    ring = torch.stack([polar.sin() * turn.cos(), polar.sin() * turn.sin(), polar.cos() + 0 * turn], -1)
+    start = torch.tensor([math.sin(0.3), 0.0, math.cos(0.3)], dtype=torch.float64).expand(5, 3)
+    together = karcher_mean(Sphere(), ring, start=start)
+    for i in range(5):
+        alone = karcher_mean(Sphere(), ring[i], start=start[i])
+        torch.testing.assert_close(together.mean[i], alone.mean, atol=1e-14, rtol=0)
+        assert together.iterations[i] == alone.iterations
+        torch.testing.assert_close(alone.mean, torch.tensor([0.0, 0.0, 1.0]).double(), atol=1e-13, rtol=0)
+    assert together.converged.all()
+    assert together.iterations.max() < 20
+
+
+@pytest.mark.parametrize("kind", [geoopt.PoincareBall, geoopt.Lorentz])
+def test_gradients_flow_to_a_learnable_curvature(kind: type[Any]) -> None:
+    """The points are images of fixed tangent vectors at the origin, so that they move with the curvature."""
+    vectors = torch.randn(4, 3, dtype=torch.float64)
+    vectors = torch.nn.functional.pad(vectors, (int(kind is geoopt.Lorentz), 0))
+    weights = torch.tensor([0.1, 0.4, 0.2, 0.3], dtype=torch.float64)
+    manifold = kind(learnable=True).double()
+    (constant,) = manifold.parameters()
+
+    def mean(value: float) -> Tensor:
+        with torch.no_grad():
+            constant.fill_(value)
+        return karcher_mean(manifold, manifold.expmap0(vectors), weights, tolerance=1e-7).mean
+
+    value = mean(0.7)
+    cotangent = torch.randn_like(value)
+    (gradient,) = torch.autograd.grad(value, constant, cotangent)
+    above, below = mean(0.7 + 1e-3), mean(0.7 - 1e-3)
+    slope = (cotangent * (above - below)).sum().detach() / 2e-3
+    torch.testing.assert_close(gradient, slope.reshape(gradient.shape), rtol=1e-4, atol=0)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from .grassmann_distance import distance, logarithm, pairwise_distance
+from .grassmann_mean import SubspaceVariance
 from .linalg import newton_schulz, polar_factor
 from .linalg.dominant_subspace import dominant_subspace
 from .linalg.eigenfunction import symmetric_function
@@ -106,6 +107,9 @@ class Grassmann(OrthonormalFrames):
         """
         return 0.25 * math.pi
 
+    def _mean_objective(self, points: Tensor, weights: Tensor) -> SubspaceVariance:
+        return SubspaceVariance(points, weights)
+
     def initial_mean(self, x: Tensor, weights: Tensor) -> Tensor:
-        """Return the mean of the projectors, the top k eigenvectors of ``Σ w_i x_i x_iᵀ``."""
-        return dominant_subspace(x, weights)
+        """Return nearly the mean of the projectors, the top k eigenvectors of ``Σ w_i x_i x_iᵀ``."""
+        return dominant_subspace(x, weights, iterations=4)
