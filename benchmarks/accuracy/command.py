@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 import geowarp
 
-from .report import markdown, summary, table
+from .report import flat, markdown, summary, table
 from .topic import DIGITS, measure
 from .topics import TOPICS
 
@@ -36,7 +36,6 @@ def _arguments() -> argparse.Namespace:
 def main() -> None:
     """Measure the topics, print their tables and write the result file."""
     arguments = _arguments()
-    torch.set_num_threads(1)
     topics = [topic for topic in TOPICS if arguments.topic is None or topic.name in arguments.topic]
     rows = []
     for topic in (bar := tqdm(topics, leave=False)):
@@ -46,6 +45,6 @@ def main() -> None:
     print("\n" + summary(topics, rows))
     device = torch.device("cpu")
     print(f"geowarp {geowarp.__version__}: {harness.environment(device)}")
-    print("written:", harness.write("accuracy", device, rows, arguments.out))
+    print("written:", harness.write("accuracy", device, [flat(row) for row in rows], arguments.out))
     if arguments.markdown:
         arguments.markdown.write_text(markdown(topics, rows, DIGITS), encoding="utf-8")

@@ -110,13 +110,18 @@ def exact_quotient(f: Callable[[Any], Any], derivative: Callable[[Any], Any]) ->
 
 
 def topic(
-    name: str, function: tuple[Function, Function], closed: dict[str, Quotient], value: Any, exact: Any
+    name: str,
+    why: str,
+    function: tuple[Function, Function],
+    closed: dict[str, Quotient],
+    value: Any,
+    exact: Any,
 ) -> Topic:
     """Return the topic of one function, given with its derivative, in torch and in mpmath."""
     return Topic(
         name=f"divided-difference-{name.replace(' ', '-')}",
         title=f"Divided difference of {name}, by relative gap",
-        why="",
+        why=why,
         candidates={
             "naive": naive(*function),
             "threshold 100 eps": threshold(*function),
@@ -133,6 +138,8 @@ def topic(
 TOPICS = [
     topic(
         "log",
+        "log1p of the relative gap over the gap has the error of log1p at every gap. A threshold "
+        "has to choose between cancellation on one side and truncation on the other.",
         (torch.log, torch.reciprocal),
         {"log1p": log_by_log1p, "artanh": log_by_atanh},
         spectral.log,
@@ -140,6 +147,8 @@ TOPICS = [
     ),
     topic(
         "exp",
+        "e^b expm1(a − b)/(a − b) has the error of expm1; the symmetric form with sinh multiplies "
+        "the rounding of (a + b)/2 by its size.",
         (torch.exp, torch.exp),
         {"expm1": exp_by_expm1, "sinh": exp_by_sinh},
         spectral.exp,
@@ -147,6 +156,7 @@ TOPICS = [
     ),
     topic(
         "sqrt",
+        "a − b cancels against (√a − √b)(√a + √b): no difference is left.",
         (torch.sqrt, lambda x: 0.5 * x.rsqrt()),
         {"1/(√a + √b)": sqrt_closed},
         spectral.sqrt,
@@ -154,6 +164,7 @@ TOPICS = [
     ),
     topic(
         "inverse sqrt",
+        "As for the root: no difference is left.",
         (torch.rsqrt, lambda x: -0.5 * x.rsqrt() / x),
         {"−1/(√a √b (√a + √b))": inverse_sqrt_closed},
         spectral.inverse_sqrt,

@@ -15,7 +15,16 @@ from . import exact, samples
 from .norm import norm
 from .topic import DTYPES, Case, Topic
 
-__all__ = ["TOPICS", "pairs_at"]
+__all__ = [
+    "TOPICS",
+    "arccos",
+    "arctan_one_svd",
+    "distance",
+    "exact_angles",
+    "normal_part",
+    "pairs",
+    "pairs_at",
+]
 
 N, K = 10, 3
 ANGLES = {
@@ -28,7 +37,7 @@ ANGLES = {
 }
 
 
-def _normal(x: Tensor, y: Tensor) -> Tensor:
+def normal_part(x: Tensor, y: Tensor) -> Tensor:
     """Return ``(I − x xᵀ) y``, the projection applied twice."""
     for _ in range(2):
         y = y - x @ (x.mT @ y)
@@ -42,25 +51,27 @@ def arccos(x: Tensor, y: Tensor) -> Tensor:
 
 def arcsin(x: Tensor, y: Tensor) -> Tensor:
     """``asin σ((I − x xᵀ) y)``."""
-    return norm(torch.linalg.svdvals(_normal(x, y)).clamp_max(1).asin())
+    return norm(torch.linalg.svdvals(normal_part(x, y)).clamp_max(1).asin())
 
 
 def arctan_one_svd(x: Tensor, y: Tensor) -> Tensor:
     """``atan2(s, σ)``, σ and A by the SVD of ``yᵀx = A σ Rᵀ``, s the norms of ``(I − x xᵀ) y A``."""
     a, cosine, _ = torch.linalg.svd(y.mT @ x)
-    sine = _normal(x, y @ a).norm(dim=-2)
+    sine = normal_part(x, y @ a).norm(dim=-2)
     return norm(torch.atan2(sine, cosine))
 
 
 def arctan_two_svds(x: Tensor, y: Tensor) -> Tensor:
     """``atan2`` of the singular values of ``(I − x xᵀ) y`` and of ``xᵀy``, in opposite orders."""
-    sine, cosine = torch.linalg.svdvals(_normal(x, y)), torch.linalg.svdvals(x.mT @ y)
+    sine, cosine = torch.linalg.svdvals(normal_part(x, y)), torch.linalg.svdvals(x.mT @ y)
     return norm(torch.atan2(sine, cosine.flip(-1)))
 
 
 def logarithm_by_inverse(x: Tensor, y: Tensor) -> Tensor:
     """``U atan(Σ) Vᵀ`` of ``(I − x xᵀ) y (xᵀy)⁻¹ = U Σ Vᵀ``."""
-    u, s, vh = torch.linalg.svd(torch.linalg.solve(x.mT @ y, _normal(x, y), left=False), full_matrices=False)
+    u, s, vh = torch.linalg.svd(
+        torch.linalg.solve(x.mT @ y, normal_part(x, y), left=False), full_matrices=False
+    )
     vector: Tensor = (u * s.atan()[..., None, :]) @ vh
     return vector
 
@@ -68,7 +79,7 @@ def logarithm_by_inverse(x: Tensor, y: Tensor) -> Tensor:
 def logarithm_by_arcsin(x: Tensor, y: Tensor) -> Tensor:
     """``U asin(Σ) Vᵀ`` of ``(I − x xᵀ) ŷ``, with ŷ the basis of span(y) nearest to x."""
     a, _, rh = torch.linalg.svd(y.mT @ x)
-    u, s, vh = torch.linalg.svd(_normal(x, y @ (a @ rh)), full_matrices=False)
+    u, s, vh = torch.linalg.svd(normal_part(x, y @ (a @ rh)), full_matrices=False)
     vector: Tensor = (u * s.clamp_max(1).asin()[..., None, :]) @ vh
     return vector
 
@@ -76,7 +87,7 @@ def logarithm_by_arcsin(x: Tensor, y: Tensor) -> Tensor:
 def logarithm_one_svd(x: Tensor, y: Tensor) -> Tensor:
     """``H (θ / s) Rᵀ``, H the columns ``(I − x xᵀ) y A`` of norms s, ``θ = atan2(s, σ)``."""
     a, cosine, rh = torch.linalg.svd(y.mT @ x)
-    columns = _normal(x, y @ a)
+    columns = normal_part(x, y @ a)
     sine = columns.norm(dim=-2)
     ratio = torch.where(sine > 0, torch.atan2(sine, cosine) / torch.where(sine > 0, sine, 1), 1)
     vector: Tensor = (columns * ratio[..., None, :]) @ rh
@@ -95,9 +106,14 @@ def _principal(x: Tensor, y: Tensor) -> tuple[Any, Any, list[Any]]:
     return (v - u * (u.T * v)) * a, rt, [mp.acos(c) for c in cosine]
 
 
+def exact_angles(x: Tensor, y: Tensor) -> list[Any]:
+    """Return the exact principal angles."""
+    return _principal(x, y)[2]
+
+
 def distance(x: Tensor, y: Tensor) -> list[Any]:
     """Return the exact distance of the two spans."""
-    return [mp.norm(_principal(x, y)[2])]
+    return [mp.norm(exact_angles(x, y))]
 
 
 def logarithm(x: Tensor, y: Tensor) -> list[Any]:
@@ -132,7 +148,13 @@ TOPICS = [
     Topic(
         name="grassmann-distance",
         title="Distance on the Grassmann manifold, by largest principal angle",
-        why="",
+        why=(
+            "acos loses half of the digits at small angles, asin at large ones; atan2 of both is "
+            "right at each. The part of y normal to x is taken as that of y − x T, T the orthogonal "
+            "polar factor of xᵀy: for bases that are already close, aligned as the optimiser moves "
+            "them, nothing is lost to the product x xᵀy, and even the smallest angles keep all "
+            "digits."
+        ),
         candidates={
             "acos": arccos,
             "asin": arcsin,
@@ -147,7 +169,11 @@ TOPICS = [
     Topic(
         name="grassmann-logarithm",
         title="Logarithm on the Grassmann manifold, by largest principal angle",
-        why="",
+        why=(
+            "The inverse of xᵀy and asin fail where an angle nears π/2, where the logarithm is still "
+            "well defined. θ / sin θ as a function of the symmetric matrix of cosines is smooth at "
+            "all angles below π, and normal parts of y − x T keep the digits of small ones."
+        ),
         candidates={
             "atan of (I − xxᵀ) y (xᵀy)^-1": logarithm_by_inverse,
             "asin, two SVDs": logarithm_by_arcsin,

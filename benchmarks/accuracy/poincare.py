@@ -6,6 +6,8 @@ from typing import Any
 from mpmath import mp
 from torch import Tensor
 
+from geowarp.manifolds import PoincareBall
+
 from . import exact, samples
 from .hyperbolic import ball_pair, levels, moebius_add
 from .norm import norm
@@ -45,6 +47,11 @@ def arsinh_factored(x: Tensor, y: Tensor) -> Tensor:
     return 2 * (norm(x - y) / ((1 - r) * (1 + r) * (1 - s) * (1 + s)).sqrt()).asinh()
 
 
+def in_float64(x: Tensor, y: Tensor) -> Tensor:
+    """The same as ``arsinh``, in float64."""
+    return arsinh(x.double(), y.double())
+
+
 def artanh(x: Tensor, y: Tensor) -> Tensor:
     """``2 artanh ‖(−x) ⊕ y‖``."""
     return 2 * norm(moebius_add(-x, y)).atanh()
@@ -76,15 +83,23 @@ TOPICS = [
     Topic(
         name="poincare",
         title="Distance in the Poincaré ball, by radius and distance",
-        why="",
+        why=(
+            "acosh(1 + u) forgets u where it is below eps, and the Möbius difference cancels with the "
+            "square of the radius. asinh and log1p see ‖x − y‖ itself; what is left is the rounding of 1 "
+            "− ‖x‖², which grows as eps e^r. geowarp takes that in float64, where squares of float32 "
+            "numbers are exact."
+        ),
         candidates={
             "acosh": arcosh,
             "Möbius, artanh": artanh,
             "log1p": log1p,
             "asinh": arsinh,
             "asinh, 1 − r² factored": arsinh_factored,
+            "asinh in float64": in_float64,
+            "geowarp": PoincareBall(1.0).dist,
         },
-        shipped="asinh",
+        shipped="geowarp",
+        higher_precision=("asinh in float64",),
         cases=pairs,
         exact=distance,
     )

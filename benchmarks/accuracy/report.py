@@ -6,16 +6,16 @@ import harness
 
 from .topic import Row, Topic, ratio_to_best
 
-__all__ = ["markdown", "summary", "table"]
+__all__ = ["flat", "markdown", "summary", "table"]
 
 HEAD = """# Accuracy of the formulas
 
-Written by `python benchmarks/accuracy --markdown benchmarks/accuracy/README.md`; the numbers with their
-environment are in `benchmarks/results/accuracy-cpu.json`.
+Written by `python benchmarks/accuracy --markdown benchmarks/accuracy/README.md`, which also prints every
+case. The errors of all cases, with the environment, are in `benchmarks/results/accuracy-cpu.json`.
 
-Every cell is the largest relative error over random samples, and the median in brackets. The exact value is
-computed with mpmath, at {digits} digits, from the exact values of the rounded inputs, so that no error is due
-to the rounding of inputs. `inf` is NaN, infinity or a failed factorisation. The column in bold calls geowarp.
+Every number is a relative error, the largest over random samples of all cases. The exact value is computed
+with mpmath at {digits} digits, from the exact values of the rounded inputs, so that no error is due to the
+rounding of inputs. `inf` is NaN, infinity or a failed factorisation. The columns in bold call geowarp.
 """
 
 
@@ -27,6 +27,13 @@ def _cells(row: Row) -> dict[str, str]:
     labels = {key: value for key, value in row.items() if key not in ("topic", "errors")}
     errors = {name: f"{_digits(e['max'])} ({_digits(e['median'])})" for name, e in row["errors"].items()}
     return labels | errors
+
+
+def flat(row: Row) -> Row:
+    """Return a row for the result file: three digits, and null for a candidate that failed."""
+    labels = {key: value for key, value in row.items() if key != "errors"}
+    numbers = {f"{name}, {kind}": e for name, error in row["errors"].items() for kind, e in error.items()}
+    return labels | {key: float(f"{e:.2e}") if math.isfinite(e) else None for key, e in numbers.items()}
 
 
 def table(rows: list[Row]) -> str:
@@ -52,17 +59,28 @@ def _markdown_table(header: list[str], lines: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in (header, rule, *lines))
 
 
+def _worst(topic: Topic, rows: list[Row]) -> list[Row]:
+    """Return the largest errors over the values of the last label, which is what a topic varies."""
+    found: dict[tuple[tuple[str, str], ...], Row] = {}
+    for row in rows:
+        labels = tuple((key, value) for key, value in row.items() if key not in ("topic", "errors"))[:-1]
+        worst = found.setdefault(labels, dict(labels) | dict.fromkeys(topic.candidates, 0.0))
+        for name, error in row["errors"].items():
+            worst[name] = max(worst[name], error["max"])
+    return list(found.values())
+
+
 def _section(topic: Topic, rows: list[Row]) -> str:
-    cells = [_cells(row) for row in rows if row["topic"] == topic.name]
-    header = [f"**{name}**" if name == topic.shipped else name for name in cells[0]]
-    body = _markdown_table(header, [list(line.values()) for line in cells])
-    return f"## {topic.title}\n\n{topic.why}\n\n{body}\n"
+    lines = _worst(topic, [row for row in rows if row["topic"] == topic.name])
+    header = [f"**{name}**" if name == topic.shipped else name for name in lines[0]]
+    cells = [[_digits(x) if isinstance(x, float) else x for x in line.values()] for line in lines]
+    return f"## {topic.title}\n\n{topic.why}\n\n{_markdown_table(header, cells)}\n"
 
 
 def markdown(topics: list[Topic], rows: list[Row], digits: int) -> str:
     """Return the README: an overview, then what won and why, with its table, per topic."""
     overview = _markdown_table(
-        ["formula", "error of geowarp / least error of the other columns, worst row"],
+        ["formula", "error of geowarp / least error of the others, worst case"],
         [[topic.title, f"{_worst_ratio(topic, rows):.2g}"] for topic in topics],
     )
     return "\n".join([HEAD.format(digits=digits), overview, "", *(_section(topic, rows) for topic in topics)])

@@ -59,7 +59,10 @@ TOPICS = [
     Topic(
         name="sphere",
         title="Distance on the sphere, by angle",
-        why="",
+        why=(
+            "acos is inaccurate at both ends, asin of the chord at π; atan2 of the chords of y and of "
+            "−y at neither."
+        ),
         candidates={"acos": arccos, "asin of the chord": chord, "atan2": arctan, "geowarp": Sphere().dist},
         shipped="geowarp",
         cases=pairs,

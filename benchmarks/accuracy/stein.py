@@ -85,7 +85,11 @@ TOPICS = [
     Topic(
         name="stein",
         title="Stein divergence, by affine-invariant distance (condition number 100)",
-        why="",
+        why=(
+            "Log-determinants cancel. log cosh x of exponents needs x to be accurate near 0, which "
+            "singular values are not for close pairs. The eigenvalues δ of (A + B)⁻¹(B − A) are, and "
+            "−½ Σ log(1 − δ²) needs one Cholesky factor and one symmetric eigenvalue problem."
+        ),
         candidates={
             "log-determinants": log_determinants,
             "log cosh": log_cosh,
