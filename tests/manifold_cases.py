@@ -10,6 +10,7 @@ from geowarp.manifolds import (
     QR,
     AlphaMetric,
     BirkhoffPolytope,
+    BuresWassersteinSPD,
     CanonicalMetric,
     Cayley,
     Euclidean,
@@ -63,6 +64,7 @@ FIRST, SECOND = Claims(), Claims(order=2)
 ROUND = Claims(radius=3.0, order=2, isometric=True)
 ROTATION, SECOND_ROTATION = (Claims(radius=1.0, order=order, isometric=True) for order in (1, 2))
 PULLED_BACK = Claims(order=2, isometric=True)
+TRANSPORT = Claims(radius=0.3, order=2)
 SUBSPACE = Claims(radius=1.0, order=2, isometric=True, difference=span)
 FISHER = Claims(orthogonal=False)
 NO_GEODESICS = frozenset(
@@ -118,6 +120,9 @@ CASES = [
     Case(Lorentz, (2,), MINKOWSKI),
     Case(lambda: Lorentz(2.0), (4,), MINKOWSKI),
     Case(lambda: ProductManifold((PoincareBall(), (2, 2)), (Lorentz(2.0), 3)), (7,), MINKOWSKI),
+    Case(BuresWassersteinSPD, (3, 3), TRANSPORT),
+    Case(BuresWassersteinSPD, (2, 2), TRANSPORT),
+    Case(BuresWassersteinSPD, (1, 1), TRANSPORT),
     Case(LogCholeskySPD, (3, 3), PULLED_BACK),
     Case(LogCholeskySPD, (2, 2), PULLED_BACK),
     Case(LogCholeskySPD, (1, 1), PULLED_BACK),

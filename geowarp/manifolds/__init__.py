@@ -10,7 +10,7 @@ from .oblique import Oblique
 from .poincare import PoincareBall
 from .product import ProductManifold
 from .retractions import QR, Cayley, Exponential, Polar, Retraction
-from .spd import LogCholeskySPD, LogEuclideanSPD
+from .spd import BuresWassersteinSPD, LogCholeskySPD, LogEuclideanSPD
 from .special_orthogonal import SpecialOrthogonal
 from .sphere import Sphere
 from .stiefel import Stiefel
@@ -21,6 +21,7 @@ __all__ = [
     "QR",
     "AlphaMetric",
     "BirkhoffPolytope",
+    "BuresWassersteinSPD",
     "CanonicalMetric",
     "Cayley",
     "Euclidean",
