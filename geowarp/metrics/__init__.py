@@ -8,6 +8,7 @@ from .principal_angles import principal_angles
 from .subspace_distance import Chordal, Geodesic, Procrustes, SubspaceDistance
 from .subspace_largest import Asimov, Projection, Spectral
 from .subspace_volume import BinetCauchy, FubiniStudy, Martin
+from .tangent_pca import TangentPCA, tangent_pca
 
 __all__ = [
     "Asimov",
@@ -22,9 +23,11 @@ __all__ = [
     "Projection",
     "Spectral",
     "SubspaceDistance",
+    "TangentPCA",
     "chordal_mean",
     "frechet_mean",
     "nearest",
     "pairwise_distance",
     "principal_angles",
+    "tangent_pca",
 ]

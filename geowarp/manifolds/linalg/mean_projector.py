@@ -13,6 +13,7 @@ __all__ = ["Eigenspace", "MeanProjector", "dominant_eigenspace"]
 
 _ITERATIONS = 300
 _CHECK_EVERY = 4
+_SEED = 2654435769  # unlike one that the points themselves were drawn with
 
 
 class Eigenspace(NamedTuple):
@@ -142,7 +143,7 @@ def _start(projector: MeanProjector, k: int) -> Tensor:
     batch = torch.broadcast_shapes(columns.shape[:-2], projector.weights.shape[:-1])
     n = columns.shape[-2]
     width = min(n, k + min(8, max(2, k)))
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(_SEED)
     guess = torch.randn(n, width, generator=generator, dtype=columns.dtype).to(columns.device)
     start: Tensor = torch.linalg.qr(projector(guess.expand(*batch, n, width)))[0]
     return start
