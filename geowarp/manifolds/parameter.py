@@ -1,5 +1,6 @@
 """Parameters on manifolds, and where a parameter's manifold is recorded."""
 
+import copy
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -72,7 +73,8 @@ class ManifoldParameter(geoopt.ManifoldParameter):  # type: ignore[misc]
     def __deepcopy__(self, memo: dict[int, Any]) -> "ManifoldParameter":
         if id(self) not in memo:
             data = self.detach().clone(memory_format=torch.preserve_format)
-            memo[id(self)] = self._wrap(data, self.manifold, self.requires_grad)
+            manifold = copy.deepcopy(self.manifold, memo)  # may be a learnable one of the same module
+            memo[id(self)] = self._wrap(data, manifold, self.requires_grad)
         copied: ManifoldParameter = memo[id(self)]
         return copied
 

@@ -29,6 +29,7 @@ __all__ = [
     "transport",
 ]
 
+_CLOSE = 0.5  # ⟨x − y, x − y⟩ / k up to which points are close
 _LONGEST = 100.0  # of a step in units of √k, beyond which the end does not change
 
 
@@ -124,23 +125,28 @@ def gradient(x: Tensor, g: Tensor, k: Curvature) -> Tensor:
     return spatial + x * ((time(x, k) * widen(g[..., :1]) + _dot(x, spatial)) / k)
 
 
-def _chord(x: Tensor, y: Tensor, k: Curvature) -> Tensor:
-    """Return ``⟨x − y, x − y⟩ ≥ 0`` of the points with space parts x and y, ``(..., 1)``.
+def _shrunk_difference(x: Tensor, y: Tensor, k: Curvature) -> tuple[Tensor, Tensor, Tensor]:
+    """Return ``a x − b y``, ``a = 1 / (x_0 + √k)`` and ``b = 1 / (y_0 + √k)``, of space parts.
 
-    With ``d = x_s − y_s``, ``m = x_s + y_s`` and ``M = x_0 + y_0`` it is ``‖d‖² − (dᵀm / M)²``. Where that
-    loses a digit, d is split into ``ρ m`` and a rest orthogonal to m, of square T, and it is
-    ``(T M² + 4k ρ²‖m‖²) / (M² − ρ²‖m‖²)``, whose relative error grows like the size of the points, and not
-    like its square.
+    That is the difference of the points in the ball, up to a factor. For close points it is computed as
+    ``½ (a + b) d + ½ (a − b) m``, ``d = x − y``, ``m = x + y``, where ``a − b = −ab dᵀm / (x_0 + y_0)``: that
+    keeps the digits of d.
     """
-    d, m, total = x - y, x + y, time(x, k) + time(y, k)
-    square, size, overlap = _dot(d, d), _dot(m, m), _dot(d, m)
-    plain = square - (overlap / total).square()
-    cancels = (plain < 0.5 * square) & (size > 0)
-    ratio = torch.where(cancels, overlap / torch.where(cancels, size, 1), 0)
-    along, rest = ratio * ratio * size, d - ratio * m
-    whole = torch.where(cancels, total * total - along, 1)
-    split = (_dot(rest, rest) * total * total + 4 * k * along) / whole
-    return torch.where(cancels, split, plain)
+    x_0, y_0, d, m = time(x, k), time(y, k), x - y, x + y
+    a, b = 1 / (x_0 + k**0.5), 1 / (y_0 + k**0.5)
+    apart = a * x - b * y
+    close = 0.5 * (a + b) * d - 0.5 * a * b * (_dot(d, m) / (x_0 + y_0)) * m
+    return torch.where(_dot(apart, apart) > _CLOSE * k * a * b, apart, close), a, b
+
+
+def _chord(x: Tensor, y: Tensor, k: Curvature) -> Tensor:
+    """Return ``⟨x − y, x − y⟩ = ‖a x − b y‖² / (ab)`` of the points with space parts x and y, ``(..., 1)``.
+
+    Its relative error grows like the size of the points; that of ``‖x − y‖² − (x_0 − y_0)²`` would grow like
+    the square of that.
+    """
+    apart, a, b = _shrunk_difference(x, y, k)
+    return _dot(apart, apart) / (a * b)
 
 
 def _half_chord(x: Tensor, y: Tensor, k: Curvature) -> Tensor:
@@ -199,7 +205,8 @@ def transport(x: Tensor, y: Tensor, v: Tensor, k: Curvature) -> Tensor:
 def boost(x: Tensor, y: Tensor, k: Curvature) -> Tensor:
     """Return the space part of the gyrosum ``x ⊕ y``: y under the boost that moves the origin to x.
 
-    ``m + x ((y_0 − x_0) / √k + xᵀm / (√k (x_0 + √k)))`` with ``m = x + y``, exactly 0 for ``y = −x``.
+    ``(s + ½‖s‖² x / √k) / b`` with ``s = a x + b y``, ``a = 1 / (x_0 + √k)`` and b likewise. It is exactly 0
+    for ``y = −x``.
 
     References:
         Ungar, Analytic hyperbolic geometry: mathematical foundations and applications (2005), section 3.9
@@ -209,9 +216,8 @@ def boost(x: Tensor, y: Tensor, k: Curvature) -> Tensor:
         >>> boost(torch.tensor([1.0, 2.0]), torch.tensor([-1.0, -2.0]), 1.0)
         tensor([0., 0.])
     """
-    m, x_0, root = x + y, time(x, k), k**0.5
-    rise = _dot(y - x, m) / (x_0 + time(y, k))
-    return m + x * (rise / root + _dot(x, m) / (root * (x_0 + root)))
+    s, _, b = _shrunk_difference(x, -y, k)
+    return (s + 0.5 / k**0.5 * _dot(s, s) * x) / b
 
 
 def cosum(x: Tensor, y: Tensor, k: Curvature) -> Tensor:
