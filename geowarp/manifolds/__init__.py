@@ -10,7 +10,7 @@ from .oblique import Oblique
 from .poincare import PoincareBall
 from .product import ProductManifold
 from .retractions import QR, Cayley, Exponential, Polar, Retraction
-from .spd import BuresWassersteinSPD, LogCholeskySPD, LogEuclideanSPD
+from .spd import AffineInvariantSPD, BuresWassersteinSPD, LogCholeskySPD, LogEuclideanSPD
 from .special_orthogonal import SpecialOrthogonal
 from .sphere import Sphere
 from .stiefel import Stiefel
@@ -19,6 +19,7 @@ from .stiefel_metric import AlphaMetric, CanonicalMetric, EuclideanMetric, Stief
 
 __all__ = [
     "QR",
+    "AffineInvariantSPD",
     "AlphaMetric",
     "BirkhoffPolytope",
     "BuresWassersteinSPD",
