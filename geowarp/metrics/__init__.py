@@ -1,14 +1,19 @@
 """Numbers about points: pairwise distances and Fréchet means, on any manifold."""
 
 from .chordal_mean import ChordalMean, chordal_mean
+from .kernels import binet_cauchy_kernel, gaussian_kernel, projection_kernel
 from .mean import frechet_mean
+from .median import GeometricMedian, geometric_median
 from .nearest import Nearest, nearest
 from .pairwise import pairwise_distance
+from .paths import geodesic, interpolate, midpoint
 from .principal_angles import principal_angles
+from .recentering import recenter, whiten
 from .subspace_distance import Chordal, Geodesic, Procrustes, SubspaceDistance
 from .subspace_largest import Asimov, Projection, Spectral
 from .subspace_volume import BinetCauchy, FubiniStudy, Martin
 from .tangent_pca import TangentPCA, tangent_pca
+from .variance import frechet_variance
 
 __all__ = [
     "Asimov",
@@ -17,6 +22,7 @@ __all__ = [
     "ChordalMean",
     "FubiniStudy",
     "Geodesic",
+    "GeometricMedian",
     "Martin",
     "Nearest",
     "Procrustes",
@@ -24,10 +30,20 @@ __all__ = [
     "Spectral",
     "SubspaceDistance",
     "TangentPCA",
+    "binet_cauchy_kernel",
     "chordal_mean",
     "frechet_mean",
+    "frechet_variance",
+    "gaussian_kernel",
+    "geodesic",
+    "geometric_median",
+    "interpolate",
+    "midpoint",
     "nearest",
     "pairwise_distance",
     "principal_angles",
+    "projection_kernel",
+    "recenter",
     "tangent_pca",
+    "whiten",
 ]

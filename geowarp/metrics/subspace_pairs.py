@@ -9,7 +9,7 @@ from torch.autograd.function import once_differentiable
 
 from ..manifolds.linalg.principal_vectors import normal_part
 
-__all__ = ["BasesDistance", "all_pairs", "each_pair"]
+__all__ = ["BasesDistance", "all_pairs", "blocks_of", "combine", "each_pair", "products_of"]
 
 _CLOSE = 0.1  # Σ sin²θ below which the cosines of the angles do not say the distance to full accuracy
 _ENTRIES = 1 << 21  # of products or bases that are held at once
@@ -72,23 +72,39 @@ def each_pair(distance: BasesDistance, x: Tensor, y: Tensor) -> Tensor:
     return value
 
 
-def _products(rows: Tensor, columns: Tensor) -> Tensor:
-    """Return ``y_jᵀ x_i``, ``(b, N, M, l, k)``, a view of ``(b, N, k, l, M)``, by one product."""
+def products_of(rows: Tensor, columns: Tensor) -> Tensor:
+    """Return ``y_jᵀ x_i``, ``(b, N, M, l, k)``, a view of ``(b, N, k, l, M)``, by one product.
+
+    Example:
+        >>> products_of(torch.zeros(1, 4, 9, 2), torch.zeros(1, 5, 9, 3)).shape
+        torch.Size([1, 4, 5, 3, 2])
+    """
     flat = rows.mT.flatten(1, 2) @ columns.permute(0, 2, 3, 1).flatten(2)
     blocks: Tensor = flat.unflatten(2, columns.shape[:0:-2]).unflatten(1, rows.shape[1::2])
     return blocks.permute(0, 1, 4, 3, 2)
 
 
-def _combine(bases: Tensor, blocks: Tensor) -> Tensor:
-    """Return ``Σ_j base_j block_ij``, ``(b, N, n, k)``, of blocks ``(b, N, M, l, k)``, by one product."""
+def combine(bases: Tensor, blocks: Tensor) -> Tensor:
+    """Return ``Σ_j base_j block_ij``, ``(b, N, n, k)``, of blocks ``(b, N, M, l, k)``, by one product.
+
+    Example:
+        >>> combine(torch.zeros(1, 5, 9, 3), torch.zeros(1, 4, 5, 3, 2)).shape
+        torch.Size([1, 4, 9, 2])
+    """
     right = blocks.permute(0, 2, 3, 1, 4)
     flat = bases.transpose(1, 2).flatten(2) @ right.flatten(3).flatten(1, 2)
     combined: Tensor = flat.unflatten(2, right.shape[3:])
     return combined.transpose(1, 2)
 
 
-def _blocks(x: Tensor, y: Tensor, least: int = 1) -> Iterator[slice]:
-    """Yield blocks of rows whose products with all of y are few enough to hold, at least ``least`` blocks."""
+def blocks_of(x: Tensor, y: Tensor, least: int = 1) -> Iterator[slice]:
+    """Yield blocks of rows whose products with all of y are few enough to hold, at least ``least`` blocks.
+
+    Example:
+        >>> x = torch.zeros(1, 4, 9, 2)
+        >>> list(blocks_of(x, x, least=2))
+        [slice(0, 2, None), slice(2, 4, None)]
+    """
     count = x.shape[1]
     row = max(1, x.shape[0] * x.shape[-1] * y.shape[1] * y.shape[-1])
     size = max(1, min(_ENTRIES // row, -(-count // least)))
@@ -106,7 +122,7 @@ def _pairs(close: Tensor, x: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor
 
 def _distances(distance: BasesDistance, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """Return all distances and which of them are those of close pairs."""
-    value, spread = distance.of_products(_products(x, y))
+    value, spread = distance.of_products(products_of(x, y))
     close = spread < _CLOSE
     for b, i, j in _pairs(close, x, y):
         value[b, i, j] = distance.of_bases(x[b, i], y[b, j])
@@ -126,7 +142,7 @@ class _AllPairs(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, y: Tensor, distance: BasesDistance, symmetric: bool) -> Tensor:
         table = x.new_empty(x.shape[0], x.shape[1], y.shape[1])
         close = torch.empty_like(table, dtype=torch.bool)
-        for rows in _blocks(x, y, least=8 if symmetric else 1):
+        for rows in blocks_of(x, y, least=8 if symmetric else 1):
             columns = slice(rows.start, None) if symmetric else slice(None)
             parts = _distances(distance, x[:, rows], y[:, columns])
             for whole, part in zip((table, close), parts, strict=True):
@@ -142,12 +158,12 @@ class _AllPairs(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
         x, y, close = ctx.saved_tensors
         far_x, far_y, near_x, near_y = (torch.zeros_like(bases) for bases in (x, y, x, y))
-        for rows in _blocks(x, y):
+        for rows in blocks_of(x, y):
             block, pull = x[:, rows], grad[:, rows]
-            inner = ctx.distance.at_products(_products(block, y))
+            inner = ctx.distance.at_products(products_of(block, y))
             weight = torch.where(close[:, rows], 0, -pull)[..., None, None] * inner
-            far_x[:, rows] = _combine(y, weight)
-            far_y += _combine(block, weight.transpose(1, 2).mT)
+            far_x[:, rows] = combine(y, weight)
+            far_y += combine(block, weight.transpose(1, 2).mT)
             for b, i, j in _pairs(close[:, rows], x, y):
                 at_x, at_y = _gradients(ctx.distance, block[b, i], y[b, j], pull[b, i, j])
                 near_x[:, rows].index_put_((b, i), at_x, accumulate=True)
