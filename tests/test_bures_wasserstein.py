@@ -240,7 +240,7 @@ def test_easy_and_hard_problems_in_one_batch(dtype: torch.dtype) -> None:
     same = covariances(dtype=dtype).expand(6, 4, 4)
     result = SPD.solve_mean(torch.stack([hard, easy, same]))
     assert result.converged.all()
-    assert result.iterations[0] > result.iterations[1] > result.iterations[2]
+    assert result.iterations[0] > result.iterations[1] >= result.iterations[2]
     for i, x in enumerate((hard, easy, same)):
         alone = SPD.solve_mean(x)
         assert alone.iterations == result.iterations[i]

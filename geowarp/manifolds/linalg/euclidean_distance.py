@@ -20,7 +20,8 @@ def _centred(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _pairs(close: Tensor, entries: int) -> list[tuple[Tensor, Tensor, Tensor]]:
-    return [part.unbind(-1) for part in close.nonzero().split(max(1, _ENTRIES // max(1, entries)))]
+    pairs = close.nonzero()
+    return [part.unbind(-1) for part in pairs.split(max(1, _ENTRIES // max(1, entries))) if len(pairs)]
 
 
 class _PairwiseDistance(torch.autograd.Function):

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .points import cholesky
 
-__all__ = ["CholeskyChart", "pack_lower_triangle"]
+__all__ = ["CholeskyChart"]
 
 
 def _with_diagonal(matrix: Tensor, diagonal: Tensor) -> Tensor:
@@ -21,18 +21,6 @@ def _with_diagonal(matrix: Tensor, diagonal: Tensor) -> Tensor:
 
 def _diagonal(matrix: Tensor) -> Tensor:
     return matrix.diagonal(dim1=-2, dim2=-1)
-
-
-def pack_lower_triangle(matrix: Tensor) -> Tensor:
-    """Return the entries on and below the diagonal of ``(..., n, n)``, ``(..., n(n+1)/2)``.
-
-    Example:
-        >>> pack_lower_triangle(torch.tensor([[1.0, 9.0], [2.0, 3.0]]))
-        tensor([1., 2., 3.])
-    """
-    n = matrix.shape[-1]
-    row, column = torch.tril_indices(n, n, device=matrix.device)
-    return matrix.flatten(-2)[..., row * n + column]
 
 
 class CholeskyChart(NamedTuple):
@@ -73,6 +61,13 @@ class CholeskyChart(NamedTuple):
     def coordinates(self) -> Tensor:
         """Return ``⌊L⌋ + log 𝔻(L)``."""
         return _with_diagonal(self.factor, _diagonal(self.factor).log())
+
+    def features(self) -> Tensor:
+        """Return the coordinates as vectors ``(..., n(n+1)/2)``: below the diagonal, then the diagonal."""
+        n = self.factor.shape[-1]
+        row, column = torch.tril_indices(n, n, offset=-1, device=self.factor.device)
+        below = self.factor.flatten(-2)[..., row * n + column]
+        return torch.cat([below, _diagonal(self.factor).log()], dim=-1)
 
     def less(self, start: "CholeskyChart") -> Tensor:
         """Return these coordinates less those of another chart, to rounding accuracy for close points.

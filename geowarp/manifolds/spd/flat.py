@@ -13,13 +13,13 @@ from ..linalg import safe_sqrt
 from ..linalg.dimensions import append_dimensions
 from ..linalg.euclidean_distance import pairwise_euclidean_distance
 from ..weights import normalized_weights
-from .close_pairs import replace_pairs
+from .close_pairs import close_pairs, replace_pairs
 from .points import SymmetricPositiveDefinite
 
 __all__ = ["Chart", "FlatSPD"]
 
 
-_CLOSE = 1e-3  # distance relative to 1 + ‖φ(x)‖ + ‖φ(y)‖ below which differences of coordinates lose digits
+_CLOSE = 1e-3  # distance relative to 2 + ‖φ(x)‖ + ‖φ(y)‖ below which differences of coordinates lose digits
 
 
 class Chart(Protocol):
@@ -84,8 +84,8 @@ class FlatSPD(SymmetricPositiveDefinite, Generic[AnyChart]):
         """Return the coordinates of the end less those of the start, accurately for close points."""
 
     @abc.abstractmethod
-    def _features(self, coordinates: Tensor) -> Tensor:
-        """Return coordinates as vectors ``(..., n(n+1)/2)`` with the same norms."""
+    def _features(self, chart: AnyChart) -> Tensor:
+        """Return the coordinates as vectors ``(..., n(n+1)/2)`` with the same norms."""
 
     def inner(self, x: Tensor, u: Tensor, v: Tensor | None = None, *, keepdim: bool = False) -> Tensor:
         """Return ``⟨Dφ_x u, Dφ_x v⟩``, the sum over entries."""
@@ -143,17 +143,14 @@ class FlatSPD(SymmetricPositiveDefinite, Generic[AnyChart]):
         """
         first = self._at(x)
         second = first if y is x else self._at(y)
-        a = self._features(first.coordinates())
-        b = a if second is first else self._features(second.coordinates())
+        a = self._features(first)
+        b = a if second is first else self._features(second)
         distance = pairwise_euclidean_distance(a, b)
         if torch.compiler.is_compiling():  # the number of close pairs is no shape that a graph can have
             return distance
-        size = (
-            torch.linalg.vector_norm(a, dim=-1)[..., :, None]
-            + torch.linalg.vector_norm(b, dim=-1)[..., None, :]
-        )
-        close = (distance > 0) & (distance < _CLOSE * (1 + size))
-        return replace_pairs(distance, close, first, second, self._distances)
+        sizes = [1 + torch.linalg.vector_norm(rows.detach(), dim=-1) for rows in (a, b)]
+        pairs = close_pairs(distance.detach(), *sizes, ratio=_CLOSE)
+        return replace_pairs(distance, pairs, first, second, self._distances)
 
     def _distances(self, x: AnyChart, y: AnyChart) -> Tensor:
         return safe_sqrt(self._difference(x, y).square().sum((-2, -1)))

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from .cholesky_coordinates import CholeskyChart, pack_lower_triangle
+from .cholesky_coordinates import CholeskyChart
 from .flat import FlatSPD
 
 __all__ = ["LogCholeskySPD"]
@@ -50,5 +50,5 @@ class LogCholeskySPD(FlatSPD[CholeskyChart]):
     def _difference(self, end: CholeskyChart, start: CholeskyChart) -> Tensor:
         return end.less(start)
 
-    def _features(self, coordinates: Tensor) -> Tensor:
-        return pack_lower_triangle(coordinates)
+    def _features(self, chart: CholeskyChart) -> Tensor:
+        return chart.features()

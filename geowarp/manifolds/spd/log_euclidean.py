@@ -101,7 +101,8 @@ class LogEuclideanSPD(FlatSPD[_LogarithmChart]):
             end.matrix, start.matrix, (end.eigenvalues, end.vectors), (start.eigenvalues, start.vectors)
         )
 
-    def _features(self, coordinates: Tensor) -> Tensor:
+    def _features(self, chart: _LogarithmChart) -> Tensor:
+        coordinates = chart.logarithm
         n = coordinates.shape[-1]
         row, column = torch.tril_indices(n, n, device=coordinates.device)
         weight = coordinates.new_full((n, n), math.sqrt(2)).fill_diagonal_(1)[row, column]
