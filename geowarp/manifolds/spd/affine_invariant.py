@@ -4,10 +4,13 @@ import math
 
 from torch import Tensor
 
+from ..karcher import KarcherMean
 from ..linalg import safe_sqrt, sym
 from ..linalg.eigenfunction import symmetric_function
 from ..linalg.spectral import exp, log1p, sqrt
+from ..weights import normalized_weights
 from .affine_invariant_distance import pairwise_squared_distance, squared_distance, working_precision
+from .affine_invariant_mean import affine_invariant_mean, geometric_start
 from .points import SymmetricPositiveDefinite, cholesky, inverse_factor, inverse_triangular, nearly_positive
 
 __all__ = ["AffineInvariantSPD"]
@@ -49,6 +52,15 @@ class AffineInvariantSPD(SymmetricPositiveDefinite):
     def uniqueness_radius(self) -> float:
         """Return infinity: the curvature is nowhere positive."""
         return math.inf
+
+    def initial_mean(self, x: Tensor, weights: Tensor) -> Tensor:
+        """Return the geometric mean of the arithmetic and the harmonic mean."""
+        factor, _ = geometric_start(x, weights)
+        return factor @ factor.mT
+
+    def solve_mean(self, x: Tensor, weights: Tensor | None = None) -> KarcherMean:
+        """Return the mean by Newton's method, see ``affine_invariant_mean``, and how the search ended."""
+        return affine_invariant_mean(x, normalized_weights(x, weights, self.ndim))
 
     def inner(self, x: Tensor, u: Tensor, v: Tensor | None = None, *, keepdim: bool = False) -> Tensor:
         """Return ``tr(x⁻¹ u x⁻¹ v)``."""
