@@ -76,9 +76,9 @@ def peak(name: str, rival: str, device: torch.device) -> float | None:
             Path("/proc/self/clear_refs").write_text("5")  # forgets the highest resident size until now
         except OSError:
             return None
-        before = _status("VmRSS")
+        resident = _status("VmRSS")
         run()
-        return (_status("VmHWM") - before) / 1e3
+        return (_status("VmHWM") - resident) / 1e3
 
 
 def _status(field: str) -> float:
@@ -99,7 +99,8 @@ def main() -> None:
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
     if arguments.peak:
-        print(peak(*arguments.peak, device))
+        name, rival = arguments.peak
+        print(peak(name, rival, device))
         return
     names = [name for name in PROBLEMS if arguments.only in name]
     rows = [row for name in harness.progress(names) for row in measure(name, device, arguments.rounds)]

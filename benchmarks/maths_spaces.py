@@ -128,12 +128,12 @@ def karcher_mean_grassmann(device: torch.device, small: bool) -> Problem:
 def _pymanopt_mean(a: Array) -> Array:
     manifold = PymanoptGrassmann(100, 5)
 
-    @pymanopt.function.numpy(manifold)
+    @pymanopt.function.numpy(manifold)  # type: ignore[untyped-decorator]
     def cost(y: Array) -> float:
         angles = np.arccos(np.minimum(np.linalg.svd(np.swapaxes(a, -1, -2) @ y, compute_uv=False), 1))
         return float(0.5 * (angles**2).sum(-1).mean())
 
-    @pymanopt.function.numpy(manifold)
+    @pymanopt.function.numpy(manifold)  # type: ignore[untyped-decorator]
     def gradient(y: Array) -> Array:
         u, s, vt = np.linalg.svd(np.swapaxes(a, -1, -2) @ y)
         weight = np.arccos(np.minimum(s, 1)) / np.sqrt(np.maximum(1 - s**2, 1e-300))

@@ -32,7 +32,8 @@ def spd(count: tuple[int, ...], n: int, spread: float) -> torch.Tensor:
     values, vectors = torch.linalg.eigh(spread * (noise + noise.mT) / (2 * n) ** 0.5)
     scale = torch.logspace(-0.5, 0.5, n, dtype=torch.float64)
     half = scale[:, None] * vectors * (0.5 * values).exp()[..., None, :]
-    return half @ half.mT
+    points: torch.Tensor = half @ half.mT
+    return points
 
 
 def _exact_affine_invariant(x: torch.Tensor, y: torch.Tensor) -> Any:
