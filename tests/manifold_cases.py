@@ -8,6 +8,8 @@ from torch import Tensor
 
 from geowarp.manifolds import (
     QR,
+    SPSD,
+    AffineInvariantSPD,
     AlphaMetric,
     BirkhoffPolytope,
     BuresWassersteinSPD,
@@ -55,7 +57,7 @@ class Case:
 
 
 def span(x: Tensor, y: Tensor) -> Tensor:
-    """Return the difference of the projectors on two subspaces."""
+    """Return ``x xᵀ − y yᵀ``: 0 for orthonormal bases of one subspace, and for factors of one matrix."""
     return x @ x.mT - y @ y.mT
 
 
@@ -65,7 +67,9 @@ ROUND = Claims(radius=3.0, order=2, isometric=True)
 ROTATION, SECOND_ROTATION = (Claims(radius=1.0, order=order, isometric=True) for order in (1, 2))
 PULLED_BACK = Claims(order=2, isometric=True)
 TRANSPORT = Claims(radius=0.3, order=2)
+INVARIANT = Claims(order=2, isometric=True)
 SUBSPACE = Claims(radius=1.0, order=2, isometric=True, difference=span)
+FACTOR = Claims(order=2, isometric=True, difference=span)
 FISHER = Claims(orthogonal=False)
 NO_GEODESICS = frozenset(
     (
@@ -120,6 +124,9 @@ CASES = [
     Case(Lorentz, (2,), MINKOWSKI),
     Case(lambda: Lorentz(2.0), (4,), MINKOWSKI),
     Case(lambda: ProductManifold((PoincareBall(), (2, 2)), (Lorentz(2.0), 3)), (7,), MINKOWSKI),
+    Case(AffineInvariantSPD, (3, 3), INVARIANT),
+    Case(AffineInvariantSPD, (2, 2), INVARIANT),
+    Case(AffineInvariantSPD, (1, 1), INVARIANT),
     Case(BuresWassersteinSPD, (3, 3), TRANSPORT),
     Case(BuresWassersteinSPD, (2, 2), TRANSPORT),
     Case(BuresWassersteinSPD, (1, 1), TRANSPORT),
@@ -131,6 +138,10 @@ CASES = [
     Case(LogEuclideanSPD, (1, 1), PULLED_BACK),
     Case(lambda: ProductManifold((Sphere(), (2, 3)), (Euclidean(1), 2), (Oblique(), (2, 1))), (10,), ROUND),
     Case(lambda: ProductManifold((Stiefel(), (3, 2)), (Euclidean(0), ())), (7,), FIRST),
+    Case(lambda: SPSD(2), (5, 2), FACTOR),
+    Case(lambda: SPSD(1), (3, 1), FACTOR),
+    Case(lambda: SPSD(3), (3, 3), FACTOR),
+    Case(lambda: SPSD(2, weight=0.5), (4, 2), FACTOR),
     Case(BirkhoffPolytope, (3, 3), FISHER, NO_GEODESICS),
     Case(BirkhoffPolytope, (2, 2), FISHER, NO_GEODESICS),
 ]
