@@ -13,11 +13,14 @@ from ..manifolds.linalg.principal_vectors import (
     normal_part,
     principal_vectors,
 )
+from .aligned_bases import Bases
 from .arrays import Array, accepts_arrays, tensors
 from .bases import check_bases
-from .subspace_pairs import all_pairs, each_pair
+from .subspace_pairs import all_pairs, each_pair, products_of
 
 __all__ = ["Chordal", "Geodesic", "Procrustes", "SubspaceDistance", "chord"]
+
+_CLOSE = 0.1  # a part of a difference of squares below which it has lost more than a digit
 
 
 class SubspaceDistance(abc.ABC):
@@ -109,16 +112,16 @@ class SubspaceDistance(abc.ABC):
         weight = self._weight(pairs.sine, pairs.cosine)
         return (pairs.in_y * weight[..., None, :]) @ pairs.in_x.mT
 
-    # --- of the products yᵀx of pairs that are not close ---
+    # --- of the products yᵀx of all pairs ---
 
-    def of_products(self, products: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the distance and ``Σsin²θ``, ``(...)``, from ``yᵀx``, of subspaces that are not close."""
-        cosine = torch.linalg.svdvals(products)
+    def of_sets(self, x: Bases, y: Bases) -> tuple[Tensor, Tensor]:
+        """Return all distances ``(b, N, M)``, and which of them are too close to be accurate."""
+        cosine = torch.linalg.svdvals(products_of(x.points, y.points))
         sine = _sine(cosine)
-        return self.of_angles(sine, cosine), sine.square().sum(-1)
+        return self.of_angles(sine, cosine), sine.square().sum(-1) < _CLOSE
 
-    def at_products(self, products: Tensor) -> Tensor:
-        """Return what ``at_bases`` does."""
+    def at_products(self, products: Tensor, distance: Tensor) -> Tensor:
+        """Return what ``at_bases`` does, from the products ``(..., l, k)`` and the distances."""
         u, cosine, vh = torch.linalg.svd(products, full_matrices=False)
         weight: Tensor = (u * self._weight(_sine(cosine), cosine)[..., None, :]) @ vh
         return weight
@@ -198,14 +201,23 @@ class Chordal(SubspaceDistance):
         """Return ``yᵀx / d``."""
         return self._over(y.mT @ x, self.of_bases(x, y))
 
-    def of_products(self, products: Tensor) -> tuple[Tensor, Tensor]:
-        """Return ``√(p − ‖yᵀx‖²)`` and its square."""
-        square = (min(products.shape[-2:]) - products.square().sum((-2, -1))).clamp_min_(0)
-        return square.sqrt(), square
+    def of_sets(self, x: Bases, y: Bases) -> tuple[Tensor, Tensor]:
+        """Return ``√(‖δ‖² − ‖xᵀδ‖²)`` with ``δ = y − x``, or for bases of two sizes ``√(p − ‖yᵀx‖²)``."""
+        if x.points.shape[-1] != y.points.shape[-1]:
+            square = min(x.points.shape[-1], y.points.shape[-1]) - products_of(
+                x.points, y.points
+            ).square().sum((-2, -1))
+            return square.clamp_min(0).sqrt(), square < _CLOSE
+        left, right = (bases.shift.flatten(2) for bases in (x, y))
+        total = left.square().sum(-1)[:, :, None] + right.square().sum(-1)[:, None, :]
+        inner = products_of(x.points, y.shift)
+        inner -= (x.shift.mT @ x.points)[:, :, None]
+        square = torch.baddbmm(total, left, right.mT, alpha=-2) - inner.square().sum((-2, -1))
+        return square.clamp_min(0).sqrt(), square <= _CLOSE * total
 
-    def at_products(self, products: Tensor) -> Tensor:
+    def at_products(self, products: Tensor, distance: Tensor) -> Tensor:
         """Return ``yᵀx / d``."""
-        return self._over(products, self.of_products(products)[0])
+        return self._over(products, distance)
 
     def _over(self, products: Tensor, distance: Tensor) -> Tensor:
         apart = distance > 4 * torch.finfo(products.dtype).eps * math.sqrt(min(products.shape[-2:]))

@@ -8,10 +8,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ..manifolds.linalg.principal_vectors import normal_part
+from .aligned_bases import Bases, aligned
 
 __all__ = ["BasesDistance", "all_pairs", "blocks_of", "combine", "each_pair", "products_of"]
 
-_CLOSE = 0.1  # Σ sin²θ below which the cosines of the angles do not say the distance to full accuracy
 _ENTRIES = 1 << 21  # of products or bases that are held at once
 
 
@@ -30,12 +30,12 @@ class BasesDistance(Protocol):
         """Return W from the bases."""
         ...
 
-    def of_products(self, products: Tensor) -> tuple[Tensor, Tensor]:
-        """Return d and ``Σ sin²θ`` from ``yᵀx``, ``(..., l, k)``."""
+    def of_sets(self, x: Bases, y: Bases) -> tuple[Tensor, Tensor]:
+        """Return all d, ``(b, N, M)``, and which of them are too close to be accurate."""
         ...
 
-    def at_products(self, products: Tensor) -> Tensor:
-        """Return W from ``yᵀx``."""
+    def at_products(self, products: Tensor, distance: Tensor) -> Tensor:
+        """Return W from ``yᵀx``, ``(..., l, k)``, and d, ``(...)``."""
         ...
 
 
@@ -116,17 +116,8 @@ def _pairs(close: Tensor, x: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor
     """Yield indices of batch, row and column of the close pairs, in parts whose bases fit."""
     size = max(1, x.shape[-2] * max(x.shape[-1], y.shape[-1]))
     for part in close.nonzero().split(max(1, _ENTRIES // size)):
-        b, i, j = part.unbind(-1)
-        yield b, i, j
-
-
-def _distances(distance: BasesDistance, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Return all distances and which of them are those of close pairs."""
-    value, spread = distance.of_products(products_of(x, y))
-    close = spread < _CLOSE
-    for b, i, j in _pairs(close, x, y):
-        value[b, i, j] = distance.of_bases(x[b, i], y[b, j])
-    return value, close
+        p, i, j = part.unbind(-1)
+        yield p, i, j
 
 
 def _mirror(table: Tensor, count: int) -> None:
@@ -138,37 +129,47 @@ def _mirror(table: Tensor, count: int) -> None:
 
 
 class _AllPairs(torch.autograd.Function):
+    """All distances from aligned bases a and b; those of close pairs from x and y, the bases as they are."""
+
     @staticmethod
-    def forward(ctx: Any, x: Tensor, y: Tensor, distance: BasesDistance, symmetric: bool) -> Tensor:
+    def forward(ctx: Any, x: Tensor, y: Tensor, a: Tensor, b: Tensor, *rest: Any) -> Tensor:
+        shift_a, shift_b, distance, symmetric = rest
+        left, right = Bases(a, shift_a), Bases(b, shift_b)
         table = x.new_empty(x.shape[0], x.shape[1], y.shape[1])
         close = torch.empty_like(table, dtype=torch.bool)
         for rows in blocks_of(x, y, least=8 if symmetric else 1):
             columns = slice(rows.start, None) if symmetric else slice(None)
-            parts = _distances(distance, x[:, rows], y[:, columns])
-            for whole, part in zip((table, close), parts, strict=True):
+            value, near = distance.of_sets(left.part(rows), right.part(columns))
+            for p, i, j in _pairs(near, x, y):
+                value[p, i, j] = distance.of_bases(x[:, rows][p, i], y[:, columns][p, j])
+            for whole, part in ((table, value), (close, near)):
                 whole[:, rows, columns] = part
                 if symmetric:
                     _mirror(whole[:, columns, columns], rows.stop - rows.start)
-        ctx.save_for_backward(x, y, close)
+        ctx.save_for_backward(x, y, a, b, shift_a, shift_b, table, close)
         ctx.distance = distance
-        return table
+        return table.clone()
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        x, y, close = ctx.saved_tensors
-        far_x, far_y, near_x, near_y = (torch.zeros_like(bases) for bases in (x, y, x, y))
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, y, a, b, shift_a, shift_b, table, close = ctx.saved_tensors
+        near_x, near_y, far_a, far_b = (torch.zeros_like(bases) for bases in (x, y, a, b))
         for rows in blocks_of(x, y):
-            block, pull = x[:, rows], grad[:, rows]
-            inner = ctx.distance.at_products(products_of(block, y))
-            weight = torch.where(close[:, rows], 0, -pull)[..., None, None] * inner
-            far_x[:, rows] = combine(y, weight)
-            far_y += combine(block, weight.transpose(1, 2).mT)
-            for b, i, j in _pairs(close[:, rows], x, y):
-                at_x, at_y = _gradients(ctx.distance, block[b, i], y[b, j], pull[b, i, j])
-                near_x[:, rows].index_put_((b, i), at_x, accumulate=True)
-                near_y.index_put_((b, j), at_y, accumulate=True)
-        return near_x + far_x - x @ (x.mT @ far_x), near_y + far_y - y @ (y.mT @ far_y), None, None
+            near, pull = close[:, rows], grad[:, rows]
+            inner = ctx.distance.at_products(products_of(a[:, rows], b), table[:, rows])
+            weight = torch.where(near, 0, -pull)[..., None, None] * inner
+            far_a[:, rows] = combine(shift_b, weight)
+            far_b += combine(shift_a[:, rows], weight.transpose(1, 2).mT)
+            if a.shape[-1] == b.shape[-1]:  # a multiple of each base itself, which has no normal part
+                far_a[:, rows] -= shift_a[:, rows] @ weight.sum(2)
+                far_b -= shift_b @ weight.sum(1).mT
+            for p, i, j in _pairs(near, x, y):
+                at_x, at_y = _gradients(ctx.distance, x[:, rows][p, i], y[p, j], pull[p, i, j])
+                near_x[:, rows].index_put_((p, i), at_x, accumulate=True)
+                near_y.index_put_((p, j), at_y, accumulate=True)
+        far_a, far_b = far_a - a @ (a.mT @ far_a), far_b - b @ (b.mT @ far_b)
+        return near_x, near_y, None, None, far_a, far_b, None, None
 
 
 def all_pairs(distance: BasesDistance, x: Tensor, y: Tensor, symmetric: bool = False) -> Tensor:
@@ -193,5 +194,8 @@ def all_pairs(distance: BasesDistance, x: Tensor, y: Tensor, symmetric: bool = F
     x, y = (
         bases.expand(*batch, *bases.shape[-3:]).reshape(batch.numel(), *bases.shape[-3:]) for bases in (x, y)
     )
-    value: Tensor = _AllPairs.apply(x, y, distance, symmetric)  # type: ignore[no-untyped-call]
+    (a, shift_a), (b, shift_b) = aligned(x, y)
+    value: Tensor = _AllPairs.apply(  # type: ignore[no-untyped-call]
+        x, y, a, b, shift_a, shift_b, distance, symmetric
+    )
     return value.reshape(*batch, x.shape[-3], y.shape[-3])
