@@ -11,7 +11,7 @@ from torch.autograd.function import once_differentiable
 from .._geoopt import geoopt
 from .weighted_points import WeightedPoints
 
-__all__ = ["Field", "differentiable"]
+__all__ = ["Field", "differentiable", "solve_hessian"]
 
 _CHECK_EVERY = 4
 
@@ -65,7 +65,7 @@ class _Implicit(torch.autograd.Function):
         constants = _learnable(manifold)
         fixed = WeightedPoints(manifold, points.detach(), weights.detach())
         # a clone, since that of geoopt.Lorentz changes its argument
-        adjoint = _solve(field, fixed, solution, manifold.egrad2rgrad(solution, grad.clone()))
+        adjoint = solve_hessian(field, fixed, solution, manifold.egrad2rgrad(solution, grad.clone()))
         with torch.enable_grad():
             inputs = [tensor.detach().requires_grad_() for tensor in (points, weights)]
             # a constant of the manifold moves the solution also through the constraint that it satisfies
@@ -95,25 +95,46 @@ def _hessian(field: Field, points: WeightedPoints, solution: Tensor) -> Callable
     return apply
 
 
-def _solve(field: Field, points: WeightedPoints, solution: Tensor, target: Tensor) -> Tensor:
-    """Return the tangent vector z with ``H z = target``, by conjugate gradients."""
+def solve_hessian(
+    field: Field, points: WeightedPoints, solution: Tensor, target: Tensor, tolerance: float | None = None
+) -> Tensor:
+    """Return the tangent vector z with ``H z = target``, by conjugate gradients.
+
+    Args:
+        field: minus the gradient of the function whose Hessian H is, at a stationary point.
+        points: what the function is of.
+        solution: where the Hessian is, ``(..., *point)``.
+        target: tangent vectors there.
+        tolerance: of the residual, relative to the target; by default 8 rounding units. Directions in which
+            the function has no positive curvature are left out.
+
+    Example:
+        >>> from geowarp.manifolds import Euclidean
+        >>> data = WeightedPoints(Euclidean(0), torch.tensor([0.0, 4.0]), torch.tensor([1.0, 2.0]))
+        >>> field = lambda data, m: data.average(data.logarithms(m))
+        >>> solve_hessian(field, data, torch.tensor(1.0), torch.tensor(6.0))
+        tensor(2.)
+    """
     hessian, manifold = _hessian(field, points, solution), points.manifold
     eps = torch.finfo(target.dtype).eps
+    tolerance = 8 * eps if tolerance is None else tolerance
     z, residual, direction = torch.zeros_like(target), target, target
     square = points.inner(solution, residual, residual)
-    bound = square * (8 * eps) ** 2
+    bound = square * tolerance**2
     limit = 20 + 2 * math.prod(target.shape[target.ndim - manifold.ndim :])
-    active = square > bound
+    active, largest = square > bound, torch.zeros_like(square)
     every = 1 if target.device.type == "cpu" else _CHECK_EVERY
     for iteration in range(limit):
         if iteration % every == 0 and not bool(active.any()):
             break
         image = hessian(direction)
         curvature = points.inner(solution, direction, image)
-        active &= curvature > math.sqrt(eps) * points.inner(solution, direction, direction)
-        length = torch.where(active, square / torch.where(active, curvature, 1), 0)
-        z = z + length * direction
-        residual = manifold.proju(solution, residual - length * image)
+        length = points.inner(solution, direction, direction)
+        largest = torch.maximum(largest, torch.where(active, curvature / torch.where(active, length, 1), 0))
+        active &= curvature > math.sqrt(eps) * largest * length
+        step = torch.where(active, square / torch.where(active, curvature, 1), 0)
+        z = z + step * direction
+        residual = manifold.proju(solution, residual - step * image)
         previous, square = square, points.inner(solution, residual, residual)
         ratio = torch.where(active, square / torch.where(active, previous, 1), 0)
         direction = residual + ratio * direction

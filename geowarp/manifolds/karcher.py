@@ -130,7 +130,7 @@ def karcher_mean(
     points = WeightedPoints(manifold, x, normalized_weights(x, weights, manifold.ndim))
     with torch.no_grad():
         data = Variance(manifold, x.detach(), points.weights.detach())
-        start = _start(data) if start is None else start
+        start = initial_mean(data) if start is None else start
         target = default_tolerance(data) if tolerance is None else tolerance
         slack = _STAGNATION if tolerance is None else 1.0
         ended = descend(_objective(data), start.detach(), target, slack, max_iterations)
@@ -194,7 +194,14 @@ def describe_mean(manifold: geoopt.Manifold, x: Tensor, weights: Tensor, mean: T
     return _result(manifold, ended)._replace(mean=mean)
 
 
-def _start(data: WeightedPoints) -> Tensor:
+def initial_mean(data: WeightedPoints) -> Tensor:
+    """Return where the search for a mean starts: the manifold's ``initial_mean``, or the projected average.
+
+    Example:
+        >>> from geoopt import Sphere
+        >>> initial_mean(WeightedPoints(Sphere(), torch.eye(2), torch.tensor([0.5, 0.5])))
+        tensor([0.7071, 0.7071])
+    """
     manifold = data.manifold
     if hasattr(manifold, "initial_mean"):  # a manifold of geoopt has none
         start: Tensor = manifold.initial_mean(data.points, data.weights)

@@ -35,7 +35,7 @@ def check_points(manifold: geoopt.Manifold, x: Any, name: str = "x") -> None:
         >>> from geowarp.manifolds import Sphere
         >>> check_points(Sphere(), torch.tensor([[1.0, 0.0], [0.0, 2.0]]))
         Traceback (most recent call last):
-        geowarp.errors.NotOnManifoldError: Sphere(): x[1] is off the manifold by 1.0e+00, above ...
+        geowarp.errors.NotOnManifoldError: Sphere(): x[1] is not on the manifold (1 of 2 points): ...
     """
     _check_kind(manifold, x, name)
     if x.numel() == 0 or _no_numbers(x):
@@ -51,7 +51,7 @@ def check_points(manifold: geoopt.Manifold, x: Any, name: str = "x") -> None:
         residual = manifold.point_residual(points)
         if not bool((finite & (residual <= tolerance)).all()):
             _check_finite(manifold, finite, name)
-            _raise_off(manifold, ~(residual <= tolerance), residual, tolerance, name)
+            _raise_off(manifold, points, ~(residual <= tolerance), residual, tolerance, name)
 
 
 def check_pair(manifold: geoopt.Manifold, x: Any, y: Any, names: tuple[str, str] = ("x", "y")) -> None:
@@ -109,12 +109,15 @@ def _check_finite(manifold: geoopt.Manifold, finite: Tensor, name: str) -> None:
 
 
 def _raise_off(
-    manifold: geoopt.Manifold, off: Tensor, residual: Tensor, tolerance: Tensor, name: str
+    manifold: geoopt.Manifold, points: Tensor, off: Tensor, residual: Tensor, tolerance: Tensor, name: str
 ) -> None:
     index = _index(off)
+    ok, reason = manifold.check_point_on_manifold(points[index], explain=True)
+    if ok:  # to the tolerance of that check
+        reason = f"departure of the point is {residual[index]:.1e}, above {tolerance[index]:.1e}"
     raise NotOnManifoldError(
-        f"{manifold!r}: {_first(off, name)} is off the manifold by {residual[index].item():.1e}, above "
-        f"{tolerance[index].item():.1e} ({_share(off)}); project it with {manifold.name}().projx({name})"
+        f"{manifold!r}: {_first(off, name)} is not on the manifold ({_share(off)}): {reason}; "
+        f"project it with {manifold.name}().projx({name})"
     )
 
 
@@ -127,7 +130,8 @@ def _check_other(
     ok, reason = manifold.check_point_on_manifold(points, explain=True, atol=largest, rtol=largest)
     if not ok:
         raise NotOnManifoldError(
-            f"{manifold!r}: {name} is not a point: {reason}; project it with {manifold.name}().projx({name})"
+            f"{manifold!r}: {name} is not on the manifold: {reason}; "
+            f"project it with {manifold.name}().projx({name})"
         )
 
 
