@@ -16,10 +16,10 @@ if not (BENCHMARKS / "accuracy").is_dir():
 sys.path.append(str(BENCHMARKS))
 
 from accuracy import command, report  # noqa: E402
-from accuracy.topic import DTYPES, Topic, measure, ratio_to_best  # noqa: E402
+from accuracy.topic import DTYPES, Topic, measure, ratio_to_best, worst  # noqa: E402
 from accuracy.topics import TOPICS  # noqa: E402
 
-WORST = 100.0  # error of what ships over the least of the others, of one sample
+WORST = 30.0  # error of what ships over the least of the others, of few samples
 
 
 def named(name: str) -> Topic:
@@ -41,6 +41,7 @@ def test_what_ships_is_among_the_best(topic: Topic) -> None:
     for row in rows:
         assert list(row["errors"]) == list(topic.candidates)
         assert all(error["max"] >= error["median"] >= 0 for error in row["errors"].values())
+    for row in worst(rows):
         assert ratio_to_best(topic, row) <= WORST, report.table([row])
 
 

@@ -8,7 +8,7 @@ import torch
 from mpmath import mp
 from torch import Tensor
 
-from geowarp.manifolds.spd import AffineInvariantSPD
+from geowarp.manifolds import AffineInvariantSPD
 
 from . import exact, samples
 from .norm import norm

@@ -3,7 +3,7 @@
 python benchmarks/accuracy [--topic NAME ...] [--samples 40] [--out FILE] [--markdown FILE]
 
 Per topic a table: the largest relative error of every candidate over random inputs, and the median in
-brackets. The last column calls geowarp. All topics take about a minute on one thread.
+brackets. The last column calls geowarp. All topics take about two minutes on one thread.
 """
 
 import argparse

@@ -7,7 +7,7 @@ import torch
 from mpmath import mp
 from torch import Tensor
 
-from geowarp.manifolds.spd import LogCholeskySPD, LogEuclideanSPD
+from geowarp.manifolds import LogCholeskySPD, LogEuclideanSPD
 
 from . import divided_differences, exact, samples
 from .norm import norm

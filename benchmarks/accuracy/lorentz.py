@@ -89,7 +89,8 @@ TOPICS = [
             "The terms of the Minkowski product, of size e^{2r}, cancel to cosh d, and so do ‖x − y‖² and "
             "(x₀ − y₀)² where x and y differ along the radius. Splitting x − y into the part along x + y, "
             "for which the cancellation is done by hand, and the rest leaves an error of eps e^r rather "
-            "than eps e^{2r}. geowarp does that where the plain difference cancels, and in float64."
+            "than eps e^{2r}. geowarp has the same order of error, in float64, from the difference of the "
+            "points of the ball, which its logarithm and its gyrovectors need as well."
         ),
         candidates={
             "product, acosh": product,

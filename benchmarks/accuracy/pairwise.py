@@ -7,8 +7,7 @@ import torch
 from mpmath import mp
 from torch import Tensor
 
-from geowarp.manifolds import Grassmann, PoincareBall
-from geowarp.manifolds.spd import LogCholeskySPD
+from geowarp.manifolds import Grassmann, LogCholeskySPD, PoincareBall
 from geowarp.metrics import Chordal, pairwise_distance
 
 from . import exact, samples

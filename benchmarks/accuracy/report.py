@@ -4,7 +4,7 @@ import math
 
 import harness
 
-from .topic import Row, Topic, ratio_to_best
+from .topic import Row, Topic, ratio_to_best, worst
 
 __all__ = ["flat", "markdown", "summary", "table"]
 
@@ -15,7 +15,8 @@ case. The errors of all cases, with the environment, are in `benchmarks/results/
 
 Every number is a relative error, the largest over random samples of all cases. The exact value is computed
 with mpmath at {digits} digits, from the exact values of the rounded inputs, so that no error is due to the
-rounding of inputs. `inf` is NaN, infinity or a failed factorisation. The columns in bold call geowarp.
+rounding of inputs. `inf` is NaN, infinity or a failed factorisation. The columns in bold are what
+ships, called through the public functions of geowarp where they are named so.
 """
 
 
@@ -23,10 +24,13 @@ def _digits(error: float) -> str:
     return "inf" if math.isinf(error) else f"{error:.1e}".replace("e-0", "e-").replace("e+0", "e")
 
 
+def _cell(max: float, median: float | None = None) -> str:
+    return _digits(max) + ("" if median is None else f" ({_digits(median)})")
+
+
 def _cells(row: Row) -> dict[str, str]:
     labels = {key: value for key, value in row.items() if key not in ("topic", "errors")}
-    errors = {name: f"{_digits(e['max'])} ({_digits(e['median'])})" for name, e in row["errors"].items()}
-    return labels | errors
+    return labels | {name: _cell(**errors) for name, errors in row["errors"].items()}
 
 
 def flat(row: Row) -> Row:
@@ -59,22 +63,11 @@ def _markdown_table(header: list[str], lines: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in (header, rule, *lines))
 
 
-def _worst(topic: Topic, rows: list[Row]) -> list[Row]:
-    """Return the largest errors over the values of the last label, which is what a topic varies."""
-    found: dict[tuple[tuple[str, str], ...], Row] = {}
-    for row in rows:
-        labels = tuple((key, value) for key, value in row.items() if key not in ("topic", "errors"))[:-1]
-        worst = found.setdefault(labels, dict(labels) | dict.fromkeys(topic.candidates, 0.0))
-        for name, error in row["errors"].items():
-            worst[name] = max(worst[name], error["max"])
-    return list(found.values())
-
-
 def _section(topic: Topic, rows: list[Row]) -> str:
-    lines = _worst(topic, [row for row in rows if row["topic"] == topic.name])
+    lines = [_cells(row) for row in worst(row for row in rows if row["topic"] == topic.name)]
     header = [f"**{name}**" if name == topic.shipped else name for name in lines[0]]
-    cells = [[_digits(x) if isinstance(x, float) else x for x in line.values()] for line in lines]
-    return f"## {topic.title}\n\n{topic.why}\n\n{_markdown_table(header, cells)}\n"
+    body = _markdown_table(header, [list(line.values()) for line in lines])
+    return f"## {topic.title}\n\n{topic.why}\n\n{body}\n"
 
 
 def markdown(topics: list[Topic], rows: list[Row], digits: int) -> str:

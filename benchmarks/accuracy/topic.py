@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ import torch
 from mpmath import mp
 from torch import Tensor
 
-__all__ = ["DTYPES", "Case", "Row", "Topic", "measure", "ratio_to_best"]
+__all__ = ["DTYPES", "Case", "Row", "Topic", "measure", "ratio_to_best", "worst"]
 
 Row = dict[str, Any]
 DIGITS = 60
@@ -76,6 +76,17 @@ def _errors(values: list[float], exact: Sequence[Any], normwise: bool) -> list[f
     if normwise:
         return [float(mp.norm(differences) / mp.norm(exact))]
     return [float(abs(d / e)) for d, e in zip(differences, exact, strict=True) if e != 0]
+
+
+def worst(rows: Iterable[Row]) -> list[Row]:
+    """Return the largest errors over the last label, which is what a topic varies, one row for all others."""
+    found: dict[tuple[Any, ...], Row] = {}
+    for row in rows:
+        labels = tuple((key, value) for key, value in row.items() if key != "errors")[:-1]
+        errors = found.setdefault(labels, dict(labels) | {"errors": {}})["errors"]
+        for name, error in row["errors"].items():
+            errors[name] = {"max": max(error["max"], errors[name]["max"] if name in errors else 0.0)}
+    return list(found.values())
 
 
 def ratio_to_best(topic: Topic, row: Row) -> float:
