@@ -13,12 +13,14 @@ from .retractions import QR, Cayley, Exponential, Polar, Retraction
 from .spd import AffineInvariantSPD, BuresWassersteinSPD, LogCholeskySPD, LogEuclideanSPD
 from .special_orthogonal import SpecialOrthogonal
 from .sphere import Sphere
+from .spsd import SPSD
 from .stiefel import Stiefel
 from .stiefel_log import StiefelLogarithm, stiefel_logarithm
 from .stiefel_metric import AlphaMetric, CanonicalMetric, EuclideanMetric, StiefelMetric
 
 __all__ = [
     "QR",
+    "SPSD",
     "AffineInvariantSPD",
     "AlphaMetric",
     "BirkhoffPolytope",
