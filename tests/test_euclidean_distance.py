@@ -67,6 +67,7 @@ def test_rows_that_are_not_finite_spoil_only_their_own_distances() -> None:
     finite = pairwise_euclidean_distance(x, y[[0, 1, 3]])
     assert finite.isfinite().all()
     assert pairwise_euclidean_distance(x, y)[:, 2].isnan().all()
+    assert pairwise_euclidean_distance(y, y)[2, 2].isnan()
 
 
 def test_it_compiles_to_one_graph() -> None:

@@ -26,11 +26,15 @@ def _pairs(close: Tensor, entries: int) -> list[tuple[Tensor, Tensor, Tensor]]:
 
 class _PairwiseDistance(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, y: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, y: Tensor, same: bool) -> Tensor:
         a, b = _centred(x, y)
-        total = a.square().sum(-1)[:, :, None] + b.square().sum(-1)[:, None, :]
+        of_a, of_b = (torch.linalg.vector_norm(rows, dim=-1).square() for rows in (a, b))
+        total = of_a[:, :, None] + of_b[:, None, :]
         square = torch.baddbmm(total, a, b.mT, alpha=-2)
-        close = square <= _CLOSE * total
+        close = square <= total.mul_(_CLOSE)
+        if same:
+            square.diagonal(dim1=-2, dim2=-1).mul_(0).abs_()  # NaN stays
+            close.diagonal(dim1=-2, dim2=-1).fill_(False)
         value = square.clamp_min_(0).sqrt_()
         for p, i, j in _pairs(close, x.shape[-1]):
             value[p, i, j] = torch.linalg.vector_norm(x[p, i] - y[p, j], dim=-1)
@@ -39,7 +43,7 @@ class _PairwiseDistance(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
         x, y, value, close = ctx.saved_tensors
         a, b = _centred(x, y)
         ratio = torch.where(value > 0, grad / torch.where(value > 0, value, 1), 0)
@@ -50,7 +54,7 @@ class _PairwiseDistance(torch.autograd.Function):
             pull = ratio[p, i, j, None] * (x[p, i] - y[p, j])
             at_x.index_put_((p, i), pull, accumulate=True)
             at_y.index_put_((p, j), -pull, accumulate=True)
-        return at_x, at_y
+        return at_x, at_y, None
 
 
 def pairwise_euclidean_distance(x: Tensor, y: Tensor) -> Tensor:
@@ -70,5 +74,5 @@ def pairwise_euclidean_distance(x: Tensor, y: Tensor) -> Tensor:
         return torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
     batch = torch.broadcast_shapes(x.shape[:-2], y.shape[:-2])
     flat = (rows.expand(*batch, *rows.shape[-2:]).reshape(batch.numel(), *rows.shape[-2:]) for rows in (x, y))
-    value: Tensor = _PairwiseDistance.apply(*flat)  # type: ignore[no-untyped-call]
+    value: Tensor = _PairwiseDistance.apply(*flat, y is x)  # type: ignore[no-untyped-call]
     return value.reshape(*batch, x.shape[-2], y.shape[-2])

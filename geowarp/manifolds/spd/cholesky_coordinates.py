@@ -66,8 +66,10 @@ class CholeskyChart(NamedTuple):
         """Return the coordinates as vectors ``(..., n(n+1)/2)``: below the diagonal, then the diagonal."""
         n = self.factor.shape[-1]
         row, column = torch.tril_indices(n, n, offset=-1, device=self.factor.device)
-        below = self.factor.flatten(-2)[..., row * n + column]
-        return torch.cat([below, _diagonal(self.factor).log()], dim=-1)
+        place = torch.cat([column * n + row, torch.arange(n, device=row.device) * (n + 1)])
+        vectors: Tensor = self.factor.mT.flatten(-2)[..., place]  # LAPACK's factors lie column by column
+        vectors[..., n * (n - 1) // 2 :].log_()
+        return vectors
 
     def less(self, start: "CholeskyChart") -> Tensor:
         """Return these coordinates less those of another chart, to rounding accuracy for close points.
