@@ -15,8 +15,10 @@ from geowarp.manifolds import (
     CanonicalMetric,
     Euclidean,
     Grassmann,
+    Lorentz,
     Manifold,
     Oblique,
+    PoincareBall,
     ProductManifold,
     SpecialOrthogonal,
     Sphere,
@@ -358,11 +360,11 @@ def test_easy_and_hard_problems_of_one_batch_are_as_alone() -> None:
     assert together.iterations.max() < 20
 
 
-@pytest.mark.parametrize("kind", [geoopt.PoincareBall, geoopt.Lorentz])
+@pytest.mark.parametrize("kind", [PoincareBall, Lorentz, geoopt.PoincareBall])
 def test_gradients_flow_to_a_learnable_curvature(kind: type[Any]) -> None:
     """The points are images of fixed tangent vectors at the origin, so that they move with the curvature."""
     vectors = torch.randn(4, 3, dtype=torch.float64)
-    vectors = torch.nn.functional.pad(vectors, (int(kind is geoopt.Lorentz), 0))
+    vectors = torch.nn.functional.pad(vectors, (int(kind is Lorentz), 0))
     weights = torch.tensor([0.1, 0.4, 0.2, 0.3], dtype=torch.float64)
     manifold = kind(learnable=True).double()
     (constant,) = manifold.parameters()
@@ -370,11 +372,11 @@ def test_gradients_flow_to_a_learnable_curvature(kind: type[Any]) -> None:
     def mean(value: float) -> Tensor:
         with torch.no_grad():
             constant.fill_(value)
-        return karcher_mean(manifold, manifold.expmap0(vectors), weights, tolerance=1e-7).mean
+        return karcher_mean(manifold, manifold.expmap0(vectors), weights).mean
 
     value = mean(0.7)
     cotangent = torch.randn_like(value)
     (gradient,) = torch.autograd.grad(value, constant, cotangent)
-    above, below = mean(0.7 + 1e-3), mean(0.7 - 1e-3)
-    slope = (cotangent * (above - below)).sum().detach() / 2e-3
-    torch.testing.assert_close(gradient, slope.reshape(gradient.shape), rtol=1e-4, atol=0)
+    above, below = mean(0.7 + 1e-5), mean(0.7 - 1e-5)
+    slope = (cotangent * (above - below)).sum().detach() / 2e-5
+    torch.testing.assert_close(gradient, slope.reshape(gradient.shape), rtol=1e-7, atol=0)

@@ -2,10 +2,12 @@
 
 import math
 import warnings
-from typing import NamedTuple
+from typing import Any, Generic
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+from typing_extensions import NamedTuple, TypeVar  # generic tuples need Python 3.11, defaults 3.13
 
 from .._geoopt import geoopt
 from ..errors import NumericalWarning
@@ -19,8 +21,10 @@ __all__ = ["KarcherMean", "describe_mean", "karcher_mean", "normalized_weights",
 
 _STAGNATION = 1000.0
 
+Array = TypeVar("Array", Tensor, NDArray[Any], default=Tensor)
 
-class KarcherMean(NamedTuple):
+
+class KarcherMean(NamedTuple, Generic[Array]):
     """A mean, and how the search for it ended.
 
     Example:
@@ -30,17 +34,17 @@ class KarcherMean(NamedTuple):
         (tensor([0.7071, 0.7071]), tensor(True))
     """
 
-    mean: Tensor
+    mean: Array
     """The mean, ``(..., *point)``."""
-    iterations: Tensor
+    iterations: Array
     """How many steps were tried, ``(...)``."""
-    residual: Tensor
+    residual: Array
     """``‖Σ w_i log_m(x_i)‖_m``, which is 0 at the mean, ``(...)``."""
-    converged: Tensor
+    converged: Array
     """Whether the residual is within the tolerance, ``(...)``."""
-    radius: Tensor
+    radius: Array
     """The largest distance between the mean and a point of positive weight, ``(...)``."""
-    unique: Tensor
+    unique: Array
     """Whether the radius is below the manifold's ``uniqueness_radius``, ``(...)``: then there is one mean.
     Elsewhere there may be others."""
 

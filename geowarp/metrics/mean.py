@@ -26,13 +26,13 @@ def frechet_mean(
 @overload
 def frechet_mean(
     manifold: geoopt.Manifold, x: Array, weights: Array | None = None, *, return_info: Literal[True]
-) -> KarcherMean: ...
+) -> KarcherMean[Array]: ...
 
 
 @accepts_arrays
 def frechet_mean(
     manifold: geoopt.Manifold, x: Array, weights: Array | None = None, return_info: bool = False
-) -> Array | KarcherMean:
+) -> Array | KarcherMean[Array]:
     """Return the Fréchet (Karcher) mean ``argmin_m Σ w_i dist(m, x_i)²``, for a batch of problems at once.
 
     By the closed form or the solver of the manifold, and otherwise by ``karcher_mean``. Differentiable in the
@@ -77,7 +77,8 @@ def frechet_mean(
         return mean
     result = _solve(manifold, points, given)
     _warn_of_spread(manifold, result)
-    return result
+    info: KarcherMean[Array] = tensors(result)
+    return info
 
 
 def _mean(manifold: Any, x: Tensor, weights: Tensor | None) -> Tensor:

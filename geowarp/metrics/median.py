@@ -1,10 +1,11 @@
 """The geometric median."""
 
 import warnings
-from typing import Any, Literal, NamedTuple, overload
+from typing import Any, Generic, Literal, overload
 
 import torch
 from torch import Tensor
+from typing_extensions import NamedTuple  # generic ones need Python 3.11
 
 from .._geoopt import geoopt
 from ..errors import NumericalWarning
@@ -27,7 +28,7 @@ _STAGNATION = 1000.0
 _NEWTON_TOLERANCE = 1e-3
 
 
-class GeometricMedian(NamedTuple):
+class GeometricMedian(NamedTuple, Generic[Array]):
     """A median, and how the search for it ended.
 
     Example:
@@ -37,14 +38,14 @@ class GeometricMedian(NamedTuple):
         tensor(1.)
     """
 
-    median: Tensor
+    median: Array
     """The median, ``(..., *point)``."""
-    iterations: Tensor
+    iterations: Array
     """How many steps were tried, ``(...)``."""
-    residual: Tensor
+    residual: Array
     """The norm of the smallest subgradient, ``(...)``, which is 0 at a median. Away from points that is
     ``‖Σ w_i log_m(x_i) / dist(m, x_i)‖``."""
-    converged: Tensor
+    converged: Array
     """Whether the residual is within the tolerance, ``(...)``."""
 
 
@@ -57,13 +58,13 @@ def geometric_median(
 @overload
 def geometric_median(
     manifold: geoopt.Manifold, x: Array, weights: Array | None = None, *, return_info: Literal[True]
-) -> GeometricMedian: ...
+) -> GeometricMedian[Array]: ...
 
 
 @accepts_arrays
 def geometric_median(
     manifold: geoopt.Manifold, x: Array, weights: Array | None = None, return_info: bool = False
-) -> Array | GeometricMedian:
+) -> Array | GeometricMedian[Array]:
     """Return the geometric median ``argmin_m Σ w_i dist(m, x_i)``, for a batch of problems at once.
 
     Less than half of the weight, moved anywhere, moves it only so far. Found by Weiszfeld's iteration
@@ -117,7 +118,7 @@ def geometric_median(
             NumericalWarning,
             stacklevel=3,
         )
-    answer: Array | GeometricMedian = tensors(result if return_info else result.median)
+    answer: Array | GeometricMedian[Array] = tensors(result if return_info else result.median)
     return answer
 
 
@@ -189,7 +190,7 @@ def _directions(points: WeightedPoints, centre: Tensor) -> Tensor:
 
 
 @full_precision
-def _median(manifold: Any, x: Tensor, weights: Tensor | None) -> GeometricMedian:
+def _median(manifold: Any, x: Tensor, weights: Tensor | None) -> GeometricMedian[Tensor]:
     normalized = normalized_weights(x, weights, manifold.ndim)
     with torch.no_grad():
         data = _Distances(manifold, x.detach(), normalized.detach())
