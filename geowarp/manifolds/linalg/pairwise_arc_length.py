@@ -12,7 +12,7 @@ __all__ = ["pairwise_arc_length"]
 # ‖x − y‖² / (‖x‖² + ‖y‖²) below which x² + y² − 2xy is not the square to the accuracy of the result
 _CLOSE = 3e-2
 _CLOSE_IN_FLOAT64 = 1e-8  # the same for a float32 result of a float64 product
-_BLOCK = {"cpu": 1 << 17}  # of pairs at once
+_BLOCK = {"cpu": 1 << 19}  # of pairs at once
 _BLOCK_ELSEWHERE = 1 << 24
 _ENTRIES = 1 << 22  # of the differences of close pairs at once
 
