@@ -360,7 +360,9 @@ def test_easy_and_hard_problems_of_one_batch_are_as_alone() -> None:
     assert together.iterations.max() < 20
 
 
-@pytest.mark.parametrize("kind", [PoincareBall, Lorentz, geoopt.PoincareBall])
+@pytest.mark.parametrize(
+    "kind", [PoincareBall, Lorentz, geoopt.PoincareBall], ids=["ball", "hyperboloid", "geoopt"]
+)
 def test_gradients_flow_to_a_learnable_curvature(kind: type[Any]) -> None:
     """The points are images of fixed tangent vectors at the origin, so that they move with the curvature."""
     vectors = torch.randn(4, 3, dtype=torch.float64)
