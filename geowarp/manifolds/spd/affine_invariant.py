@@ -9,8 +9,9 @@ from ..linalg import safe_sqrt, sym
 from ..linalg.eigenfunction import symmetric_function
 from ..linalg.spectral import exp, log1p, sqrt
 from ..weights import normalized_weights
-from .affine_invariant_distance import pairwise_squared_distance, squared_distance, working_precision
+from .affine_invariant_distance import pairwise_squared_distance, squared_distance
 from .affine_invariant_mean import affine_invariant_mean, geometric_start
+from .pair_function import working_precision
 from .points import SymmetricPositiveDefinite, cholesky, inverse_factor, inverse_triangular, nearly_positive
 
 __all__ = ["AffineInvariantSPD"]

@@ -10,10 +10,12 @@ from torch.autograd.function import once_differentiable
 from ...errors import NumericalWarning
 from ..karcher import KarcherMean
 from ..linalg import sym
+from ..linalg.conjugate_gradients import conjugate_gradients
 from ..linalg.dimensions import append_dimensions
 from ..linalg.spectral import log
 from ..linalg.threads import is_concrete, over_threads
-from .affine_invariant_distance import squared_distance, working_precision
+from .affine_invariant_distance import squared_distance
+from .pair_function import working_precision
 from .points import cholesky, inverse_factor, nearly_positive
 
 __all__ = ["affine_invariant_mean", "geometric_start"]
@@ -139,38 +141,13 @@ class _Hessian:
         image: Tensor = _side_by_side(self.vectors @ (self.scale * turned)) @ self.row.mT
         return image
 
-    def solve(self, target: Tensor, tolerance: Tensor, steps: int) -> tuple[Tensor, Tensor]:
-        """Return y with ``H y = target``, by conjugate gradients, and ``‖target − H y‖``.
-
-        Args:
-            target: ``(P, n, n)``.
-            tolerance: of the residual, relative to the target, ``(P,)``.
-            steps: the largest number of them.
-        """
-        size = torch.linalg.matrix_norm(target, keepdim=True)
-        residual = (target / torch.where(size > 0, size, 1)).to(self.scale.dtype)
-        solution, direction = torch.zeros_like(residual), residual
-        square = residual.square().sum((-2, -1), keepdim=True)
-        bound = append_dimensions(tolerance.square(), 2)
-        for _ in range(steps):
-            active = square > bound
-            if is_concrete(target) and not bool(active.any()):
-                break
-            image = self(direction)
-            curvature = (direction * image).sum((-2, -1), keepdim=True)
-            length = torch.where(active, square / torch.where(active, curvature, 1), 0)
-            solution, residual = solution + length * direction, residual - length * image
-            previous, square = square, residual.square().sum((-2, -1), keepdim=True)
-            ratio = torch.where(active, square / torch.where(active, previous, 1), 0)
-            direction = residual + ratio * direction
-        return sym(size * solution), (size * square.sqrt())[..., 0, 0]
-
 
 def _newton(frame: _Frame, weights: Tensor, step: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return F and F⁻¹ after an inexact Newton step, ``F ← F expm(step y / 2)``, and ``‖J − Hy‖``."""
     tolerance = frame.residual.clamp(1e-6, 0.1)
-    y, left = _Hessian(frame, weights, torch.float32).solve(frame.direction, tolerance, _STEPS)
-    values, vectors = torch.linalg.eigh(append_dimensions(0.5 * step, 2) * y)
+    hessian = _Hessian(frame, weights, torch.float32)
+    y, left = conjugate_gradients(hessian, frame.direction, tolerance, _STEPS, torch.float32)
+    values, vectors = torch.linalg.eigh(append_dimensions(0.5 * step, 2) * sym(y))
     forward, backward = ((vectors * v.exp()[..., None, :]) @ vectors.mT for v in (values, -values))
     return frame.factor @ forward, backward @ frame.inverse, left
 
@@ -272,13 +249,11 @@ class _Mean(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         x, weights, factor, inverse = ctx.saved_tensors
         frame = _see(x, weights, factor, inverse)
-        adjoint, _ = _Hessian(frame, weights, x.dtype).solve(
-            sym(factor.mT @ grad @ factor),
-            torch.full_like(frame.residual, 8 * torch.finfo(x.dtype).eps),
-            20 + x.shape[-1] ** 2,
-        )
+        target, steps = sym(factor.mT @ grad @ factor), 20 + x.shape[-1] ** 2
+        hessian = _Hessian(frame, weights, x.dtype)
+        adjoint, _ = conjugate_gradients(hessian, target, 8 * torch.finfo(x.dtype).eps, steps)
         logarithms, vectors = frame.logarithms, frame.vectors
-        turned = vectors.mT @ adjoint[:, None] @ vectors
+        turned = vectors.mT @ sym(adjoint)[:, None] @ vectors
         at_x = at_weights = None
         if ctx.needs_input_grad[0]:
             values = logarithms.exp()
