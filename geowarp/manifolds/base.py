@@ -271,7 +271,7 @@ class Manifold(geoopt.Manifold):  # type: ignore[misc]
         self.assert_check_point(x)
         ok, reason = self.check_point_on_manifold(x, atol=atol, rtol=rtol, explain=True)
         if not ok:
-            raise NotOnManifoldError(f"{self!r}: {reason}; project it with {self.name}().projx(x)")
+            raise NotOnManifoldError(f"{self!r}: {reason}; project it with {self!r}.projx(x)")
 
     def assert_check_vector_on_tangent(
         self, x: Tensor, u: Tensor, *, ok_point: bool = False, atol: float = 1e-5, rtol: float = 1e-5
@@ -281,7 +281,7 @@ class Manifold(geoopt.Manifold):  # type: ignore[misc]
         self.assert_check_vector(u)
         ok, reason = self.check_vector_on_tangent(x, u, ok_point=ok_point, atol=atol, rtol=rtol, explain=True)
         if not ok:
-            raise NotOnManifoldError(f"{self!r}: {reason}; project it with {self.name}().proju(x, u)")
+            raise NotOnManifoldError(f"{self!r}: {reason}; project it with {self!r}.proju(x, u)")
 
     def _check_point_on_manifold(
         self, x: Tensor, *, atol: float = 1e-5, rtol: float = 1e-5

@@ -12,7 +12,18 @@ from ..errors import UnavailableError
 from .base import Manifold
 from .karcher import KarcherMean, karcher_mean
 
-__all__ = ["Component", "fingerprint"]
+__all__ = ["Component", "expression", "fingerprint"]
+
+
+def expression(manifold: geoopt.Manifold) -> str:
+    """Return Python that makes the manifold, for messages; of one of geoopt the constants are left out.
+
+    Example:
+        >>> from geowarp.manifolds import Euclidean
+        >>> expression(Euclidean(2))
+        'Euclidean(2)'
+    """
+    return repr(manifold) if isinstance(manifold, Manifold) else f"{manifold.name}()"
 
 
 def fingerprint(manifold: geoopt.Manifold) -> Hashable:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from .._geoopt import geoopt
 from ..errors import NotOnManifoldError
+from .component import expression
 
 __all__ = ["Constraint", "constraints_by_id", "forget", "generation", "point_error", "recorded", "set_record"]
 
@@ -169,7 +170,7 @@ def point_error(manifold: geoopt.Manifold, point: Tensor, name: str | None = Non
     if ok:
         return None
     which = f", for parameter {name!r}" if name else ""
-    return f"{manifold!r}: {reason}{which}; project it with {manifold.name}().projx(x)"
+    return f"{manifold!r}: {reason}{which}; project it with {expression(manifold)}.projx(x)"
 
 
 def _check_state_dict(module: torch.nn.Module, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from .._geoopt import geoopt
 from ..errors import GeowarpError, NonFiniteError, NotOnManifoldError
+from ..manifolds.component import expression
 
 __all__ = ["check_pair", "check_points"]
 
@@ -117,7 +118,7 @@ def _raise_off(
         reason = f"departure of the point is {residual[index]:.1e}, above {tolerance[index]:.1e}"
     raise NotOnManifoldError(
         f"{manifold!r}: {_first(off, name)} is not on the manifold ({_share(off)}): {reason}; "
-        f"project it with {manifold.name}().projx({name})"
+        f"project it with {expression(manifold)}.projx({name})"
     )
 
 
@@ -131,7 +132,7 @@ def _check_other(
     if not ok:
         raise NotOnManifoldError(
             f"{manifold!r}: {name} is not on the manifold: {reason}; "
-            f"project it with {manifold.name}().projx({name})"
+            f"project it with {expression(manifold)}.projx({name})"
         )
 
 

@@ -20,6 +20,7 @@ __all__ = [
     "require",
     "rounding",
     "stack",
+    "steps",
     "tangent_departure",
 ]
 
@@ -94,6 +95,21 @@ def operation(manifold: geoopt.Manifold, name: str) -> Callable[..., Any]:
     if method is None:
         raise NotImplementedError(f"{manifold!r} has no {name}")
     return method
+
+
+def steps(manifold: geoopt.Manifold, x: Tensor) -> tuple[str, ...]:
+    """Return ``("retr", "expmap")``, or the first alone where the manifold has no exponential.
+
+    Example:
+        >>> from geowarp.manifolds import Sphere
+        >>> steps(Sphere(), torch.tensor([1.0, 0.0]))
+        ('retr', 'expmap')
+    """
+    try:
+        manifold.expmap(x, torch.zeros_like(x))
+    except NotImplementedError:
+        return ("retr",)
+    return ("retr", "expmap")
 
 
 def noise(x: Tensor, seed: int) -> Tensor:

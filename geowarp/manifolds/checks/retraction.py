@@ -5,7 +5,7 @@ from torch import Tensor
 
 from ..._geoopt import geoopt
 from ...errors import ConformanceError
-from .measure import deviation, direction, point_departure, require, rounding
+from .measure import deviation, direction, point_departure, require, rounding, steps
 
 __all__ = ["check_exponential_order", "check_retraction_lands", "check_retraction_order"]
 
@@ -92,7 +92,7 @@ def check_exponential_order(
 def check_retraction_lands(
     manifold: geoopt.Manifold, x: Tensor, *, tolerance: float | None = None, seed: int = 0
 ) -> float:
-    """Require that ``retr`` and ``expmap`` land on the manifold, and at ``x`` for ``u = 0``.
+    """Require that ``retr`` and ``expmap``, if it exists, land on the manifold, and at ``x`` for ``u = 0``.
 
     Returns the largest departure over tangent vectors of length 0, 0.1, 1 and 3.
 
@@ -102,7 +102,7 @@ def check_retraction_lands(
         True
     """
     bound, largest = rounding(x, tolerance), 0.0
-    for name in ("retr", "expmap"):
+    for name in steps(manifold, x):
         move = getattr(manifold, name)
         for length in (0.1, 1.0, 3.0):
             y = move(x, direction(manifold, x, seed, length))

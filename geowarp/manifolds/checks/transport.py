@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from ..._geoopt import geoopt
-from .measure import deviation, direction, near, require, rounding, tangent_departure
+from .measure import deviation, direction, near, require, rounding, steps, tangent_departure
 
 __all__ = [
     "check_transport_identity",
@@ -105,7 +105,7 @@ def check_transport_with_step(
     tolerance: float | None = None,
     seed: int = 0,
 ) -> float:
-    """Require that ``retr_transp`` gives the point of ``retr`` and a tangent vector there; the same of exp.
+    """Require that ``retr_transp`` gives the point of ``retr`` and a tangent vector there; exp, too.
 
     ``transp_follow_retr`` and ``transp_follow_expmap`` must give the same vectors.
 
@@ -118,7 +118,8 @@ def check_transport_with_step(
     """
     u, v = direction(manifold, x, seed, radius), direction(manifold, x, seed + 1)
     bound, largest = rounding(x, tolerance), 0.0
-    for step, both in (("retr", "retr_transp"), ("expmap", "expmap_transp")):
+    for step in steps(manifold, x):
+        both = f"{step}_transp"
         y, moved = getattr(manifold, both)(x, u, v)
         apart = deviation(y, getattr(manifold, step)(x, u))
         require(manifold, f"|{both}(x, u, v)[0] − {step}(x, u)|", apart, bound)
