@@ -11,8 +11,8 @@ from .linalg.trigonometric import arccos_ratio
 
 __all__ = ["SubspaceVariance"]
 
-
 _SMALLEST_COSINE = 0.1  # squared, its rounding errors in a Gram matrix still leave all but two digits
+_SMALLEST_ANGLE = 0.1  # that its cosine tells to one digit less than the dtype has
 
 
 class SubspaceVariance:
@@ -55,6 +55,8 @@ class SubspaceVariance:
 
     def finish(self, state: State) -> State:
         """Return the state with a radius from the logarithms: cosines do not tell the smallest angles."""
+        if is_concrete(state.radius) and bool((state.radius > _SMALLEST_ANGLE).all()):
+            return state
         blocks = self._blocks(state.point.mT @ self.bases)
         _, kernels = _kernels(blocks)
         bases = self.bases.unflatten(-1, (self.count, self.k)).movedim(-2, -3)
