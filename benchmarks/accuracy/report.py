@@ -15,8 +15,7 @@ case. The errors of all cases, with the environment, are in `benchmarks/results/
 
 Every number is a relative error, the largest over random samples of all cases. The exact value is computed
 with mpmath at {digits} digits, from the exact values of the rounded inputs, so that no error is due to the
-rounding of inputs. `inf` is NaN, infinity or a failed factorisation. The columns in bold are what
-ships, called through the public functions of geowarp where they are named so.
+rounding of inputs. `inf` is NaN, infinity or a failed factorisation. The columns in bold call geowarp.
 """
 
 
