@@ -70,6 +70,10 @@ class Manifold(geoopt.Manifold):  # type: ignore[misc]
 
     # --- may be overridden ---
 
+    def unchecked_residual(self, x: Tensor) -> Tensor:
+        """Return the part of ``point_residual`` that operations do not raise for by themselves, ``(...)``."""
+        return self.point_residual(x)
+
     def constants(self) -> tuple[Any, ...]:
         """Return what, beside the type, makes two manifolds equal."""
         return ()

@@ -5,7 +5,7 @@ from typing import Protocol
 from torch import Tensor
 
 from .._geoopt import geoopt
-from ..errors import GeowarpError
+from ..errors import GeowarpError, NotOnManifoldError
 from .arrays import Array, accepts_arrays, tensors
 from .validation import check_pair, check_points
 
@@ -64,8 +64,13 @@ def pairwise_distance(
                 [1., 0.]])
     """
     first, second = tensors(x, x if y is None else y)
-    check_sets("pairwise_distance", manifold, first, second, alike=distance is None)
-    distances: Array = tensors(table(manifold, first, second, distance))
+    sets = ("pairwise_distance", manifold, first, second)
+    check_sets(*sets, alike=distance is None, lightly=distance is None)
+    try:
+        distances: Array = tensors(table(manifold, first, second, distance))
+    except NotOnManifoldError:
+        check_sets(*sets)  # says which of the points it is
+        raise
     return distances
 
 
@@ -87,8 +92,18 @@ def table(manifold: geoopt.Manifold, x: Tensor, y: Tensor, distance: Distance | 
     return whole
 
 
-def check_sets(name: str, manifold: geoopt.Manifold, x: Tensor, y: Tensor, *, alike: bool = True) -> None:
+def check_sets(
+    name: str,
+    manifold: geoopt.Manifold,
+    x: Tensor,
+    y: Tensor,
+    *,
+    alike: bool = True,
+    lightly: bool = False,
+) -> None:
     """Raise where x and y are not sets of points of the manifold, of one shape of a point if ``alike``.
+
+    ``lightly`` is as for ``check_points``.
 
     Example:
         >>> from geowarp.manifolds import Sphere
@@ -97,7 +112,7 @@ def check_sets(name: str, manifold: geoopt.Manifold, x: Tensor, y: Tensor, *, al
         geowarp.errors.GeowarpError: nearest: x has the shape (2,); it needs (..., N, *point)
     """
     if alike:
-        check_pair(manifold, x, y)
+        check_pair(manifold, x, y, lightly=lightly)
     for argument, points in (("x", x), ("y", y)):
         if not alike:
             check_points(manifold, points, argument)

@@ -15,7 +15,7 @@ __all__ = ["check_pair", "check_points"]
 _TOLERANCE = 1e-5
 
 
-def check_points(manifold: geoopt.Manifold, x: Any, name: str = "x") -> None:
+def check_points(manifold: geoopt.Manifold, x: Any, name: str = "x", *, lightly: bool = False) -> None:
     """Raise where ``x`` is not a batch of points of the manifold, one of geowarp or of geoopt.
 
     A point may depart from the manifold by ``max(1e-5, 16 eps) √d max(1, |x|²)``, d the number of its entries
@@ -26,6 +26,7 @@ def check_points(manifold: geoopt.Manifold, x: Any, name: str = "x") -> None:
         manifold: the manifold.
         x: ``(..., *point)``.
         name: what the message calls ``x``.
+        lightly: leave to the operations what they raise for by themselves.
 
     Raises:
         GeowarpError: for a tensor that is not floating-point or has not the shape of a point.
@@ -44,18 +45,27 @@ def check_points(manifold: geoopt.Manifold, x: Any, name: str = "x") -> None:
     with torch.no_grad():
         points = x.detach()
         points = points.float() if x.dtype in (torch.float16, torch.bfloat16) else points
-        finite = points.isfinite().flatten(x.ndim - manifold.ndim).all(-1) if manifold.ndim else x.isfinite()
-        tolerance = _tolerance(points, torch.finfo(x.dtype).eps, manifold.ndim)
+        largest = points.abs().flatten(x.ndim - manifold.ndim).amax(-1) if manifold.ndim else points.abs()
+        finite = largest.isfinite()
+        tolerance = _tolerance(largest, x, manifold.ndim)
         if not hasattr(manifold, "point_residual"):
             _check_other(manifold, points, finite, tolerance, name)
             return
-        residual = manifold.point_residual(points)
+        light = lightly and hasattr(manifold, "unchecked_residual")
+        residual = manifold.unchecked_residual(points) if light else manifold.point_residual(points)
         if not bool((finite & (residual <= tolerance)).all()):
             _check_finite(manifold, finite, name)
             _raise_off(manifold, points, ~(residual <= tolerance), residual, tolerance, name)
 
 
-def check_pair(manifold: geoopt.Manifold, x: Any, y: Any, names: tuple[str, str] = ("x", "y")) -> None:
+def check_pair(
+    manifold: geoopt.Manifold,
+    x: Any,
+    y: Any,
+    names: tuple[str, str] = ("x", "y"),
+    *,
+    lightly: bool = False,
+) -> None:
     """Raise where two batches of points do not fit together, or ``check_points`` raises for one of them.
 
     Raises:
@@ -67,9 +77,9 @@ def check_pair(manifold: geoopt.Manifold, x: Any, y: Any, names: tuple[str, str]
         Traceback (most recent call last):
         geowarp.errors.GeowarpError: Sphere(): the points x have the shape (2,) and y (3,)
     """
-    check_points(manifold, x, names[0])
+    check_points(manifold, x, names[0], lightly=lightly)
     if y is not x:
-        check_points(manifold, y, names[1])
+        check_points(manifold, y, names[1], lightly=lightly)
     first, second = (tuple(points.shape[points.ndim - manifold.ndim :]) for points in (x, y))
     for what, one, other in (
         ("shape", first, second),
@@ -96,10 +106,9 @@ def _no_numbers(x: Tensor) -> bool:
     return torch.compiler.is_compiling() or x.is_meta or torch._C._are_functorch_transforms_active()
 
 
-def _tolerance(points: Tensor, eps: float, ndim: int) -> Tensor:
-    entries = points.abs() if ndim == 0 else points.abs().flatten(-ndim).amax(-1)
-    size = math.prod(points.shape[points.ndim - ndim :])
-    return max(_TOLERANCE, 16 * eps) * math.sqrt(size) * entries.square().clamp_min(1)
+def _tolerance(largest: Tensor, x: Tensor, ndim: int) -> Tensor:
+    size = math.prod(x.shape[x.ndim - ndim :])
+    return max(_TOLERANCE, 16 * torch.finfo(x.dtype).eps) * math.sqrt(size) * largest.square().clamp_min(1)
 
 
 def _check_finite(manifold: geoopt.Manifold, finite: Tensor, name: str) -> None:

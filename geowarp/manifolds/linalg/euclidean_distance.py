@@ -12,8 +12,11 @@ _CLOSE = 0.1  # ‖a − b‖² / (‖a‖² + ‖b‖²) below which a² + b² 
 _ENTRIES = 1 << 22  # of the vectors that are gathered at once
 
 
-def _centred(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+def _centred(x: Tensor, y: Tensor, same: bool) -> tuple[Tensor, Tensor]:
     """Return both sets less their common centre, so that only pairs closer than the sets are wide cancel."""
+    if same:
+        centred = x - x.sum(-2, keepdim=True) / max(1, x.shape[-2])
+        return centred, centred
     total = x.sum(-2, keepdim=True) + y.sum(-2, keepdim=True)
     centre = total / max(1, x.shape[-2] + y.shape[-2])
     return x - centre, y - centre
@@ -27,8 +30,9 @@ def _pairs(close: Tensor, entries: int) -> list[tuple[Tensor, Tensor, Tensor]]:
 class _PairwiseDistance(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, y: Tensor, same: bool) -> Tensor:
-        a, b = _centred(x, y)
-        of_a, of_b = (torch.linalg.vector_norm(rows, dim=-1).square() for rows in (a, b))
+        a, b = _centred(x, y, same)
+        of_a = torch.linalg.vector_norm(a, dim=-1).square()
+        of_b = of_a if same else torch.linalg.vector_norm(b, dim=-1).square()
         total = of_a[:, :, None] + of_b[:, None, :]
         square = torch.baddbmm(total, a, b.mT, alpha=-2)
         close = square <= total.mul_(_CLOSE)
@@ -39,13 +43,14 @@ class _PairwiseDistance(torch.autograd.Function):
         for p, i, j in _pairs(close, x.shape[-1]):
             value[p, i, j] = torch.linalg.vector_norm(x[p, i] - y[p, j], dim=-1)
         ctx.save_for_backward(x, y, value, close)
+        ctx.same = same
         return value
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
         x, y, value, close = ctx.saved_tensors
-        a, b = _centred(x, y)
+        a, b = _centred(x, y, ctx.same)
         ratio = torch.where(value > 0, grad / torch.where(value > 0, value, 1), 0)
         weight = torch.where(close, 0, ratio)
         at_x = weight.sum(-1)[..., None] * a - weight @ b

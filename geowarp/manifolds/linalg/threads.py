@@ -12,7 +12,7 @@ __all__ = ["is_concrete", "map_over_threads", "over_threads"]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_WORK = 1 << 21  # Σ n³ of the matrices from which starting threads pays
+_WORK = 1 << 23  # Σ n³ of the matrices, some ten milliseconds of an eigendecomposition
 _FEWEST = 8  # matrices for each thread
 
 

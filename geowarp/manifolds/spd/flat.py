@@ -148,8 +148,9 @@ class FlatSPD(SymmetricPositiveDefinite, Generic[AnyChart]):
         distance = pairwise_euclidean_distance(a, b)
         if torch.compiler.is_compiling():  # the number of close pairs is no shape that a graph can have
             return distance
-        sizes = [1 + torch.linalg.vector_norm(rows.detach(), dim=-1) for rows in (a, b)]
-        pairs = close_pairs(distance.detach(), *sizes, ratio=_CLOSE)
+        of_a = 1 + torch.linalg.vector_norm(a.detach(), dim=-1)
+        of_b = of_a if b is a else 1 + torch.linalg.vector_norm(b.detach(), dim=-1)
+        pairs = close_pairs(distance.detach(), of_a, of_b, ratio=_CLOSE)
         return replace_pairs(distance, pairs, first, second, self._distances)
 
     def _distances(self, x: AnyChart, y: AnyChart) -> Tensor:

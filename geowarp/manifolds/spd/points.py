@@ -9,7 +9,7 @@ from ..base import Manifold
 from ..linalg import full_precision, sym
 from ..linalg.eigenfunction import symmetric_function
 from ..linalg.spectral import exp
-from ..linalg.threads import is_concrete, over_threads
+from ..linalg.threads import is_concrete
 from ..sampling import gaussian, shape_of
 
 __all__ = ["SymmetricPositiveDefinite", "cholesky", "inverse_factor", "inverse_triangular", "nearly_positive"]
@@ -30,7 +30,7 @@ def cholesky(x: Tensor) -> Tensor:
         tensor([[2., 0.],
                 [1., 1.]])
     """
-    factor, info = over_threads(torch.linalg.cholesky_ex, x)
+    factor, info = torch.linalg.cholesky_ex(x)
     if not is_concrete(x):
         return torch.where((info == 0)[..., None, None], factor, torch.nan)
     if bool(info.any()):
@@ -97,7 +97,7 @@ def nearly_positive(x: Tensor) -> Tensor:
     if x.numel() == 0:
         return x
     with torch.no_grad():
-        _, info = over_threads(torch.linalg.cholesky_ex, x)
+        _, info = torch.linalg.cholesky_ex(x)
         raised = torch.where((info == 0)[..., None, None], 0, _floor(x))
     return x + raised * torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
 
@@ -140,14 +140,17 @@ class SymmetricPositiveDefinite(Manifold):
     @full_precision
     def point_residual(self, x: Tensor) -> Tensor:
         """Return ``‖x − xᵀ‖ / ‖x‖``, plus ``1 + |λ| / ‖x‖`` for a smallest eigenvalue λ below 0."""
-        size = torch.linalg.matrix_norm(x)
-        size = torch.where(size > 0, size, 1)
-        _, info = over_threads(torch.linalg.cholesky_ex, x)
-        skewness: Tensor = torch.linalg.matrix_norm(x - x.mT) / size
+        size, skewness = _size_and_skewness(x)
+        _, info = torch.linalg.cholesky_ex(x)
         if is_concrete(x) and not bool(info.any()):
             return skewness
         smallest: Tensor = torch.linalg.eigvalsh(torch.where(x.isfinite(), x, 0))[..., 0]
         return skewness + torch.where(info > 0, 1 + smallest.clamp_max(0).abs() / size, 0)
+
+    @full_precision
+    def unchecked_residual(self, x: Tensor) -> Tensor:
+        """Return ``‖x − xᵀ‖ / ‖x‖`` on the CPU, where operations factorise x, or ``point_residual``."""
+        return _size_and_skewness(x)[1] if is_concrete(x) else self.point_residual(x)
 
     def tangent_residual(self, x: Tensor, u: Tensor) -> Tensor:
         """Return ``‖u − uᵀ‖`` (Frobenius)."""
@@ -165,7 +168,7 @@ class SymmetricPositiveDefinite(Manifold):
         floor = _floor(x)
         unit: float = _FLOOR * x.shape[-1] ** 0.5 * torch.finfo(x.dtype).eps
         lifted = x + floor / unit * symmetric_function(x * (unit / floor), _Lift(unit))
-        _, info = over_threads(torch.linalg.cholesky_ex, x.detach())
+        _, info = torch.linalg.cholesky_ex(x.detach())
         return torch.where((info == 0)[..., None, None], x, sym(lifted))
 
     def proju(self, x: Tensor, u: Tensor) -> Tensor:
@@ -202,6 +205,12 @@ class SymmetricPositiveDefinite(Manifold):
         if bool(info.any()):
             return False, _describe(x.detach(), info > 0)
         return super()._check_point_on_manifold(x, atol=atol, rtol=rtol)
+
+
+def _size_and_skewness(x: Tensor) -> tuple[Tensor, Tensor]:
+    size = torch.linalg.matrix_norm(x)
+    size = torch.where(size > 0, size, 1)
+    return size, torch.linalg.matrix_norm(x - x.mT) / size
 
 
 @full_precision
