@@ -231,12 +231,15 @@ def test_threads_and_blocks_change_no_distance(monkeypatch: pytest.MonkeyPatch) 
     x.requires_grad_()
     weights = torch.randn(90, 90, dtype=torch.float64)
     results = []
-    for count, size in ((1, 1 << 20), (3, 101)):
+    for count, size in ((1, 1 << 30), (3, 4000), (2, 30_000)):
         monkeypatch.setattr(torch, "get_num_threads", lambda count=count: count)
-        monkeypatch.setattr(f"{SPD_MODULES}.pair_function._PAIRS", size)
+        monkeypatch.setattr(f"{SPD_MODULES}.pair_function._ENTRIES", size)
         table = SPD.cdist(x, x)
         results.append((table.detach(), *torch.autograd.grad((table * weights).sum(), x)))
-    torch.testing.assert_close(results[0], results[1], rtol=1e-9, atol=1e-9)
+    for result in results[1:]:
+        torch.testing.assert_close(result, results[0], rtol=1e-9, atol=1e-9)
+    many = SPD.cdist(x.detach().reshape(30, 3, 8, 8), x.detach()[:4])
+    torch.testing.assert_close(many.reshape(90, 4), results[0][0][:, :4], rtol=1e-9, atol=1e-9)
     pairs = SPD.dist(x[:, None], x[None])
     torch.testing.assert_close(results[0][0], pairs, rtol=1e-9, atol=1e-9)
 

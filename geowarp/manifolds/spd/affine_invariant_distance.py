@@ -1,5 +1,6 @@
 """The squared affine-invariant distance of two positive definite matrices, accurate near and far."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor
 from ..linalg import sym
 from ..linalg.eigenfunction import symmetric_function
 from ..linalg.spectral import log1p
-from ..linalg.threads import is_concrete
+from ..linalg.threads import is_concrete, over_threads
 from .pair_function import all_pairs, of_pairs
 from .points import cholesky, inverse_factor, inverse_triangular
 
@@ -45,18 +46,39 @@ class _SquaredDistance:
     uses_second = False
 
     def values(self, x: Tensor, y: Tensor, first: Tensor, second: Tensor) -> Tensor:
-        eigenvalues = torch.linalg.eigvalsh(whitened_difference(first, x, y))
+        def pick(rows: Tensor) -> Tensor:
+            return first[rows] @ cholesky(y[rows])
+
+        eigenvalues = over_threads(torch.linalg.eigvalsh, whitened_difference(first, x, y))
+        return self._squares(eigenvalues, pick)
+
+    def table(self, x: Tensor, y: Tensor, first: Tensor, second: Tensor) -> Tensor:
+        """Return the squares of all pairs, of whose differences every row is whitened by two products."""
+        count = len(y)
+
+        def pick(pairs: Tensor) -> Tensor:
+            return first[pairs // count] @ cholesky(y[pairs % count])
+
+        difference = y.movedim(0, 1) - x[:, :, None]
+        half = first @ difference.flatten(2)
+        white = (half.unflatten(2, (count, -1)).flatten(1, 2) @ first.mT).unflatten(1, (-1, count))
+        eigenvalues = over_threads(torch.linalg.eigvalsh, white.movedim(2, 1).flatten(0, 1))
+        return self._squares(eigenvalues, pick).reshape(len(x), count)
+
+    def _squares(self, eigenvalues: Tensor, pick: Callable[[Tensor], Tensor]) -> Tensor:
+        """Return ``Σ log² λ`` of eigenvalues ``λ − 1``; ``pick`` gives ``L_x⁻¹L_y`` of some of the pairs."""
         wide, rows = _wide_rows(eigenvalues, self.widest)
         squares = torch.where(wide, 0, eigenvalues.log1p().square().sum(-1))
         if rows is not None and rows.numel() == 0:
             return squares
-        first, y = (first, y) if rows is None else (first[rows], y[rows])
-        far = (2 * torch.linalg.svdvals(first @ cholesky(y)).log()).square().sum(-1)
+        every = torch.arange(len(wide), device=wide.device)
+        quotients = pick(every if rows is None else rows)
+        far = (2 * over_threads(torch.linalg.svdvals, quotients).log()).square().sum(-1)
         return torch.where(wide, far, squares) if rows is None else squares.index_copy(0, rows, far)
 
     def gradients(self, x: Tensor, y: Tensor, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
         """Return ``−2 x⁻¹ log_x(y) x⁻¹`` and ``−2 y⁻¹ log_y(x) y⁻¹``."""
-        eigenvalues, vectors = torch.linalg.eigh(whitened_difference(first, x, y))
+        eigenvalues, vectors = over_threads(torch.linalg.eigh, whitened_difference(first, x, y))
         wide, rows = _wide_rows(eigenvalues, self.widest)
         eigenvalues = torch.where(wide[..., None], 0, eigenvalues)[..., None, :]
         frame, logarithms = first.mT @ vectors, 2 * eigenvalues.log1p()
@@ -80,7 +102,7 @@ class _SquaredDistance:
 
 def _far_gradients(inverse: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     factor = cholesky(y)
-    u, s, vh = torch.linalg.svd(inverse @ factor)
+    u, s, vh = over_threads(torch.linalg.svd, inverse @ factor)
     logarithms = 4 * s.log()[..., None, :]
     frame_x, frame_y = inverse.mT @ u, inverse_triangular(factor).mT @ vh.mT
     return -(frame_x * logarithms) @ frame_x.mT, (frame_y * logarithms) @ frame_y.mT

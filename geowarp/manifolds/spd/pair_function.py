@@ -1,17 +1,20 @@
 """Functions of two positive definite matrices, for pairs and for all pairs of two sets, with gradients."""
 
-from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
-from ..linalg.threads import is_concrete, map_over_threads, over_threads
+from ..linalg.threads import is_concrete, map_over_threads
 from .points import inverse_factor
 
 __all__ = ["PairFunction", "all_pairs", "of_pairs", "working_precision"]
 
-_PAIRS = 512  # that one thread has at a time
+Block = TypeVar("Block")
+Result = TypeVar("Result")
+
+_ENTRIES = 1 << 16  # of the matrices of one block, which a cache holds
 _WORK = 1 << 21  # Σ n³ from which threads pay
 
 
@@ -24,11 +27,15 @@ class PairFunction(Protocol):
     uses_second: bool
 
     def values(self, x: Tensor, y: Tensor, first: Tensor, second: Tensor) -> Tensor:
-        """Return f(x, y), ``(P,)``."""
+        """Return f of pairs, ``(P,)``."""
+        ...
+
+    def table(self, x: Tensor, y: Tensor, first: Tensor, second: Tensor) -> Tensor:
+        """Return f of every x ``(N, n, n)`` with every y ``(M, n, n)``, ``(N, M)``."""
         ...
 
     def gradients(self, x: Tensor, y: Tensor, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the symmetric gradients with respect to x and y, ``(P, n, n)``."""
+        """Return the symmetric gradients of pairs with respect to x and y, ``(P, n, n)``."""
         ...
 
     def differentiable_gradient(self, x: Tensor, y: Tensor) -> Tensor:
@@ -57,7 +64,7 @@ class _OfPairs(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(x, y, first, second)
         ctx.function = function
-        values: Tensor = over_threads(function.values, *_flat(x, y, first, second))
+        values = function.values(*_flat(x, y, first, second))
         return values.reshape(x.shape[:-2])
 
     @staticmethod
@@ -66,7 +73,7 @@ class _OfPairs(torch.autograd.Function):
         if torch.is_grad_enabled():
             at_x, at_y = (ctx.function.differentiable_gradient(*pair) for pair in ((x, y), (y, x)))
         else:
-            flat = over_threads(ctx.function.gradients, *_flat(x, y, first, second))
+            flat = ctx.function.gradients(*_flat(x, y, first, second))
             at_x, at_y = (gradient.reshape(x.shape) for gradient in flat)
         weight = grad[..., None, None]
         return weight * at_x, weight * at_y, None, None, None
@@ -99,6 +106,18 @@ def of_pairs(function: PairFunction, x: Tensor, y: Tensor) -> Tensor:
     return value
 
 
+def _block_size(x: Tensor) -> int:
+    """Return how many pairs make a block."""
+    entries = _ENTRIES if is_concrete(x) else _ENTRIES << 9
+    return max(1, entries // max(1, x.shape[-1] ** 2))
+
+
+def _each(function: Callable[[Block], Result], blocks: Sequence[Block], x: Tensor) -> Iterator[Result]:
+    """Yield what the function gives for every block, by several threads where that pays."""
+    work = len(blocks) * _ENTRIES * x.shape[-1]
+    return map_over_threads(function, blocks) if is_concrete(x) and work > _WORK else map(function, blocks)
+
+
 def _indices(x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
     """Return the indices of all pairs of one problem, without y of those with i < j."""
     if y is None:
@@ -109,20 +128,60 @@ def _indices(x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
     return i, j
 
 
-def _blocks(x: Tensor, y: Tensor | None) -> list[tuple[Tensor, Tensor]]:
-    """Return indices of all pairs, flat over problems, few enough at a time for a cache."""
+def _pairs(x: Tensor, y: Tensor | None) -> list[tuple[Tensor, Tensor]]:
+    """Return the indices of all pairs, flat over problems, in blocks."""
     i, j = _indices(x, y)
     problem = torch.arange(x.shape[0], device=x.device)[:, None]
     i = (problem * x.shape[1] + i).flatten()
     j = (problem * (x if y is None else y).shape[1] + j).flatten()
-    size = _PAIRS if is_concrete(x) else _PAIRS << 5
-    size = max(i.numel(), 1) if i.numel() * x.shape[-1] ** 3 < _WORK else size
-    return list(zip(i.split(size), j.split(size), strict=True))
+    return list(zip(i.split(_block_size(x)), j.split(_block_size(x)), strict=True))
 
 
-def _each(function: Callable[[tuple[Tensor, Tensor]], Any], x: Tensor, y: Tensor | None) -> Iterator[Any]:
-    blocks = _blocks(x, y)
-    return map_over_threads(function, blocks) if is_concrete(x) else map(function, blocks)
+def _of_small_problems(
+    function: PairFunction, x: Tensor, y: Tensor | None, first: Tensor, second: Tensor
+) -> Tensor:
+    """Return the table of many problems ``(P, N, M)``, by pairs."""
+    a, b, at_a, at_b = (m.flatten(0, 1) for m in (x, x if y is None else y, first, second))
+
+    def values(pairs: tuple[Tensor, Tensor]) -> Tensor:
+        i, j = pairs
+        return function.values(a[i], b[j], at_a[i], at_b[j])
+
+    flat = torch.cat([x.new_zeros(0), *_each(values, _pairs(x, y), x)])
+    if y is not None:
+        return flat.reshape(x.shape[0], x.shape[1], y.shape[1])
+    table = x.new_zeros(x.shape[0], x.shape[1], x.shape[1])
+    i, j = _indices(x, None)
+    table[:, i, j] = table[:, j, i] = flat.reshape(x.shape[0], i.numel())
+    return table
+
+
+def _tiles(x: Tensor, y: Tensor | None) -> list[tuple[slice, slice]]:
+    """Return the rows and columns of blocks; without y of those that hold the upper triangle."""
+    count, size = len(x if y is None else y), _block_size(x)
+    height = max(1, size // max(1, count))
+    tops = range(0, len(x), height)
+    return [
+        (slice(top, top + height), slice(left, left + size))
+        for top in tops
+        for left in range(top if y is None else 0, count, size)
+    ]
+
+
+def _of_one_problem(
+    function: PairFunction, x: Tensor, y: Tensor | None, first: Tensor, second: Tensor
+) -> Tensor:
+    """Return the table ``(N, M)``, in blocks."""
+    other = x if y is None else y
+
+    def tile(block: tuple[slice, slice]) -> Tensor:
+        rows, columns = block
+        return function.table(x[rows], other[columns], first[rows], second[columns])
+
+    tiles, table = _tiles(x, y), x.new_zeros(len(x), len(other))
+    for (rows, columns), values in zip(tiles, _each(tile, tiles, x), strict=True):
+        table[rows, columns] = values
+    return table if y is not None else table.triu(1) + table.triu(1).mT
 
 
 class _AllPairs(torch.autograd.Function):
@@ -134,19 +193,13 @@ class _AllPairs(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(x, y, first, second)
         ctx.function = function
-        a, b, at_a, at_b = (m.flatten(0, 1) for m in (x, x if y is None else y, first, second))
-
-        def values(block: tuple[Tensor, Tensor]) -> Tensor:
-            i, j = block
-            return function.values(a[i], b[j], at_a[i], at_b[j])
-
-        flat = torch.cat(list(_each(values, x, y)))
-        if y is not None:
-            return flat.reshape(x.shape[0], x.shape[1], y.shape[1])
-        table = x.new_zeros(x.shape[0], x.shape[1], x.shape[1])
-        i, j = _indices(x, None)
-        table[:, i, j] = table[:, j, i] = flat.reshape(x.shape[0], i.numel())
-        return table
+        columns = (x if y is None else y).shape[1]
+        if len(x) > 1 and 8 * x.shape[1] * columns < _block_size(x):
+            return _of_small_problems(function, x, y, first, second)
+        others = [None] * len(x) if y is None else list(y)
+        problems = zip(x, others, first, second, strict=True)
+        tables = [_of_one_problem(function, *problem) for problem in problems]
+        return torch.stack(tables) if tables else x.new_zeros(0, x.shape[1], columns)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, None, None, None]:
@@ -170,12 +223,12 @@ def _accumulate(
     a, b, at_a, at_b = (m.flatten(0, 1) for m in (x, x if y is None else y, first, second))
     columns = weights.shape[2]
 
-    def gradients(block: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
-        i, j = block
+    def gradients(pairs: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
+        i, j = pairs
         return i, j, *function.gradients(a[i], b[j], at_a[i], at_b[j])
 
     sum_a, sum_b = torch.zeros_like(a), torch.zeros_like(b)
-    for i, j, of_a, of_b in _each(gradients, x, y):
+    for i, j, of_a, of_b in _each(gradients, _pairs(x, y), x):
         weight = weights.flatten(0, 1)[i, j % columns]
         sum_a.index_add_(0, i, weight * of_a)
         sum_b.index_add_(0, j, weight * of_b)

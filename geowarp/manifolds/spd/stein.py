@@ -44,6 +44,12 @@ class Stein:
         rows = close.nonzero().squeeze(-1)
         return far if rows.numel() == 0 else far.index_copy(0, rows, _near(x[rows], y[rows], first[rows]))
 
+    def table(self, x: Tensor, y: Tensor, first: Tensor, second: Tensor) -> Tensor:
+        """Return the divergence of all pairs."""
+        shape = (len(x), len(y), *x.shape[1:])
+        pairs = (m.expand(shape).flatten(0, 1) for m in (x[:, None], y, first[:, None], second))
+        return self.values(*pairs).reshape(len(x), len(y))
+
     def gradients(self, x: Tensor, y: Tensor, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
         """Return ``¼ m⁻¹(x − y)x⁻¹`` and ``¼ m⁻¹(y − x)y⁻¹``, m the arithmetic mean."""
         inverse = inverse_factor(0.5 * (x + y))
