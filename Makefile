@@ -37,6 +37,8 @@ docs: .venv/.docs
 
 benchmarks: .venv/.bench
 	$(BIN)/python benchmarks/optimizer_step.py
+	$(BIN)/python benchmarks/maths.py
+	$(BIN)/python benchmarks/accuracy
 
 check: .venv/.ready
 	$(BIN)/ruff check .
