@@ -211,6 +211,7 @@ def test_empty_batches_and_empty_matrices(shape: tuple[int, ...]) -> None:
 
 def many_threads(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: count)
+    monkeypatch.setattr("geowarp.manifolds.linalg.threads._WORK", 1)
 
 
 @pytest.mark.parametrize("count", [2, 3])
