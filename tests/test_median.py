@@ -240,3 +240,23 @@ def test_errors_and_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
     points = torch.randn(3, 9, 4, dtype=torch.float64)
     with pytest.warns(NumericalWarning, match=r"3 of 3 medians on Euclidean\(1\).*residual is \d"):
         assert not geometric_median(Euclidean(1), points, return_info=True).converged.any()
+
+
+@pytest.mark.parametrize(("manifold", "shape"), CASES, ids=[repr(manifold) for manifold, _ in CASES])
+def test_in_inference_mode_and_of_its_tensors(manifold: Manifold, shape: tuple[int, ...]) -> None:
+    centre = manifold.random(1, *shape, dtype=torch.float64).detach().clone()
+    u = manifold.proju(centre, 0.2 * torch.randn(7, *shape, dtype=torch.float64))
+    x = manifold.expmap(centre, u)
+    expected = geometric_median(manifold, x)
+    with torch.inference_mode():
+        inside = x.clone()
+        torch.testing.assert_close(geometric_median(manifold, inside), expected, rtol=0, atol=0)
+    torch.testing.assert_close(geometric_median(manifold, inside), expected, rtol=0, atol=0)
+
+
+def test_equal_points_on_a_manifold_of_geoopt_whose_logarithm_has_no_derivative_there() -> None:
+    manifold = geoopt.SymmetricPositiveDefinite()
+    near = AffineInvariantSPD().random(1, 6, 3, 3, dtype=torch.float64).detach().clone()
+    x = torch.cat([near, near[:, :1].expand_as(near)])
+    expected = geometric_median(AffineInvariantSPD(), x)
+    torch.testing.assert_close(geometric_median(manifold, x), expected, rtol=1e-9, atol=1e-9)

@@ -1,6 +1,6 @@
 """numpy arrays in and out, and the checks of points, against tensors and exact numbers."""
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import geoopt
 import numpy as np
@@ -8,8 +8,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from geowarp.errors import GeowarpError, NonFiniteError, NotOnManifoldError
-from geowarp.manifolds import Euclidean, Grassmann, Manifold, ProductManifold, SpecialOrthogonal, Sphere
+from geowarp import metrics
+from geowarp.errors import GeowarpError, NonFiniteError, NotOnManifoldError, UnavailableError
+from geowarp.manifolds import (
+    AffineInvariantSPD,
+    Euclidean,
+    Grassmann,
+    Manifold,
+    ProductManifold,
+    SpecialOrthogonal,
+    Sphere,
+)
 from geowarp.metrics.arrays import accepts_arrays
 from geowarp.metrics.validation import check_pair, check_points
 
@@ -111,11 +120,100 @@ def test_off_the_manifold_names_the_point_and_the_remedy() -> None:
         check_points(Sphere(), x, "data")
     with pytest.raises(NotOnManifoldError, match=r"project it with Sphere\(\)\.projx\(x\)"):
         check_points(Sphere(), 2 * x[0, 0])
-    with pytest.raises(NotOnManifoldError, match=r"x is not on the manifold: .*; project it with"):
+    with pytest.raises(NotOnManifoldError, match=r"x\[1, 2\] is not .*\(1 of 6 points\): .*; project"):
         check_points(geoopt.Sphere(), x)
     scaled = 1e3 * Grassmann().random(5, 2)
     with pytest.raises(NotOnManifoldError, match="x is not on"):
         check_points(Grassmann(), scaled)
+
+
+@pytest.mark.parametrize("manifold", [AffineInvariantSPD(), geoopt.SymmetricPositiveDefinite()], ids=repr)
+def test_not_positive_definite_names_the_matrix_and_its_smallest_eigenvalue(manifold: Any) -> None:
+    x = torch.eye(3, dtype=torch.float64).expand(2, 4, 3, 3).clone()
+    x[1, 2, 0, 0] = -0.25
+    with pytest.raises(NotOnManifoldError, match=r"x\[1, 2\] .*\(1 of 8 .*smallest eigenvalue is -2\.5e-01"):
+        check_points(manifold, x)
+
+
+def test_a_class_is_no_manifold() -> None:
+    with pytest.raises(GeowarpError, match=r"of the kind Sphere; it must be an instance"):
+        check_points(cast(Any, Sphere), torch.eye(2))
+    with pytest.raises(GeowarpError, match="of the kind str"):
+        check_points(cast(Any, "sphere"), torch.eye(2))
+
+
+SPD = AffineInvariantSPD()
+TWO, THREE = (torch.eye(2, dtype=torch.float64).expand(batch, 4, 2, 2) for batch in (2, 3))
+SUBSPACES = [torch.eye(3)[:, :2].expand(batch, 4, 3, 2) for batch in (2, 3)]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        pytest.param(lambda: metrics.pairwise_distance(SPD, TWO, THREE), id="pairwise_distance"),
+        pytest.param(lambda: metrics.nearest(SPD, TWO, THREE), id="nearest"),
+        pytest.param(lambda: metrics.gaussian_kernel(SPD, TWO, THREE), id="gaussian_kernel"),
+        pytest.param(lambda: metrics.stein_divergence(TWO, THREE), id="stein_divergence"),
+        pytest.param(lambda: metrics.stein_divergence_pairwise(TWO, THREE), id="stein_divergence_pairwise"),
+        pytest.param(lambda: metrics.geodesic(SPD, 0.5, TWO, THREE), id="geodesic"),
+        pytest.param(lambda: metrics.geodesic(SPD, torch.rand(3), TWO, TWO), id="geodesic-1"),
+        pytest.param(lambda: metrics.midpoint(SPD, TWO, THREE), id="midpoint"),
+        pytest.param(lambda: metrics.frechet_variance(SPD, TWO, mean=THREE[:, 0]), id="frechet_variance"),
+        pytest.param(lambda: metrics.recenter(SPD, TWO, mean=THREE[:, 0]), id="recenter"),
+        pytest.param(lambda: metrics.whiten(SPD, TWO, target=THREE[:, 0]), id="whiten"),
+        pytest.param(lambda: metrics.tangent_pca(SPD, TWO, mean=THREE[:, 0]), id="tangent_pca"),
+        pytest.param(lambda: metrics.tangent_pca(SPD, TWO).transform(THREE), id="tangent_pca-1"),
+        pytest.param(lambda: metrics.Chordal()(*SUBSPACES), id="Chordal"),
+        pytest.param(lambda: metrics.Martin().pairwise(*SUBSPACES), id="Martin"),
+        pytest.param(lambda: metrics.principal_angles(*SUBSPACES), id="principal_angles"),
+        pytest.param(lambda: metrics.projection_kernel(*SUBSPACES), id="projection_kernel"),
+        pytest.param(lambda: metrics.binet_cauchy_kernel(*SUBSPACES), id="binet_cauchy_kernel"),
+    ],
+)
+def test_batches_that_do_not_broadcast(call: Any) -> None:
+    with pytest.raises(GeowarpError, match=r"batch dimensions .*\(.*\) of .* do not broadcast"):
+        call()
+
+
+@pytest.mark.parametrize(
+    "point",
+    [torch.eye(2), torch.eye(3, dtype=torch.float64), -TWO[0, 0]],
+    ids=["dtype", "shape", "negative"],
+)
+@pytest.mark.parametrize(
+    "call",
+    [
+        pytest.param(lambda point: metrics.frechet_variance(SPD, TWO, mean=point), id="frechet_variance-1"),
+        pytest.param(lambda point: metrics.recenter(SPD, TWO, mean=point), id="recenter-1"),
+        pytest.param(lambda point: metrics.recenter(SPD, TWO, target=point), id="recenter-2"),
+        pytest.param(lambda point: metrics.tangent_pca(SPD, TWO, mean=point), id="tangent_pca-2"),
+    ],
+)
+def test_a_given_mean_or_target_fits_the_points(call: Any, point: Tensor) -> None:
+    with pytest.raises(GeowarpError, match=r"mean|target"):
+        call(point)
+
+
+@pytest.mark.parametrize("weights", [[1.0] * 4, 1.0, torch.ones(4, dtype=torch.complex64)], ids=str)
+def test_weights_are_a_real_tensor(weights: Any) -> None:
+    for function in (metrics.frechet_mean, metrics.geometric_median, metrics.frechet_variance):
+        with pytest.raises(GeowarpError, match=r"weights (is a|have the dtype)"):
+            function(SPD, TWO, weights)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        *(metrics.pairwise_distance, metrics.gaussian_kernel, metrics.frechet_mean, metrics.geometric_median),
+        *(metrics.frechet_variance, metrics.tangent_pca, metrics.recenter, metrics.whiten),
+        pytest.param(lambda manifold, x: metrics.nearest(manifold, x, x), id="nearest-1"),
+        pytest.param(lambda manifold, x: metrics.midpoint(manifold, x, x), id="midpoint-1"),
+        pytest.param(lambda manifold, x: metrics.interpolate(manifold, x, 0.5), id="interpolate"),
+    ],
+)
+def test_an_operation_that_a_manifold_of_geoopt_lacks_is_named(function: Any) -> None:
+    with pytest.raises(UnavailableError, match=r"Stiefel.* has no (dist|logmap); use a manifold"):
+        function(geoopt.EuclideanStiefel(), torch.eye(3)[:, :2].expand(4, 3, 2))
 
 
 def test_kind_and_shape() -> None:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import mpmath
+import numpy as np
 import pytest
 import torch
 from pyriemann.geometry.distance import distance_logdet
@@ -10,7 +11,8 @@ from pyriemann.geometry.mean import mean_logdet
 from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
 
-from geowarp.errors import GeowarpError, NotOnManifoldError, NumericalWarning
+from geowarp import metrics
+from geowarp.errors import GeowarpError, NonFiniteError, NotOnManifoldError, NumericalWarning
 from geowarp.manifolds.spd import AffineInvariantSPD, stein_divergence, stein_divergence_pairwise, stein_mean
 
 MODULES = "geowarp.manifolds.spd"
@@ -209,3 +211,32 @@ def test_errors() -> None:
         stein_mean(x, torch.tensor([1.0, -1.0, 1.0]))
     with pytest.warns(NumericalWarning, match="did not converge"):
         stein_mean(x, max_iterations=0)
+
+
+def test_metrics_take_arrays_and_name_the_matrix() -> None:
+    x, weights = spd(2, 5, 3), torch.rand(2, 5, dtype=torch.float64)
+    cases = [
+        (metrics.stein_divergence(x.numpy(), x[:, :1].numpy()), stein_divergence(x, x[:, :1])),
+        (metrics.stein_divergence_pairwise(x.numpy()), stein_divergence_pairwise(x)),
+        (
+            metrics.stein_divergence_pairwise(x.numpy(), x[:, :2].numpy()),
+            stein_divergence_pairwise(x, x[:, :2]),
+        ),
+        (metrics.stein_mean(x.numpy(), weights.numpy()), stein_mean(x, weights)),
+    ]
+    for array, tensor in cases:
+        assert isinstance(array, np.ndarray)
+        torch.testing.assert_close(torch.from_numpy(array), tensor, rtol=1e-13, atol=1e-15)
+    bad = x.clone()
+    bad[1, 3] = torch.diag(torch.tensor([1.0, 2.0, -0.5], dtype=torch.float64))
+    calls: list[Any] = [metrics.stein_mean, metrics.stein_divergence_pairwise]
+    for call in (*calls, lambda points: metrics.stein_divergence(points, points)):
+        with pytest.raises(NotOnManifoldError, match=r"x\[1, 3\] .*smallest eigenvalue is -5\.0e-01"):
+            call(bad)
+    bad[0, 1, 2, 2] = torch.nan
+    with pytest.raises(NonFiniteError, match=r"x\[0, 1\]"):
+        metrics.stein_mean(bad)
+    leaf = x.clone().requires_grad_()
+    metrics.stein_mean(leaf, weights).sum().backward()
+    assert leaf.grad is not None
+    assert bool(leaf.grad.isfinite().all())

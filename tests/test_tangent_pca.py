@@ -205,3 +205,19 @@ def test_errors() -> None:
         tangent_pca(Sphere(), x, -torch.ones(5))
     with pytest.raises(GeowarpError, match=r"\(1, 3\) and there are 2 components"):
         tangent_pca(Sphere(), x).inverse_transform(torch.zeros(1, 3).double())
+
+
+def test_in_inference_mode_and_of_its_tensors() -> None:
+    for manifold, shape in (
+        (AffineInvariantSPD(), (3, 3)),
+        (Sphere(), (4,)),
+        (BuresWassersteinSPD(), (2, 2)),
+    ):
+        x = manifold.random(6, *shape, dtype=torch.float64).detach().clone()
+        expected = tangent_pca(manifold, x, n_components=1)
+        with torch.inference_mode():
+            inside = x.clone()
+            result = tangent_pca(manifold, inside, n_components=1)
+            torch.testing.assert_close(result.scores, expected.scores, rtol=0, atol=0)
+            torch.testing.assert_close(result.transform(inside), expected.scores)
+        torch.testing.assert_close(tangent_pca(manifold, inside, n_components=1).scores, expected.scores)

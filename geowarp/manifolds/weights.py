@@ -1,5 +1,7 @@
 """The weights of the points of a mean or a median."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -42,7 +44,11 @@ def normalized_weights(x: Tensor, weights: Tensor | None, ndim: int) -> Tensor:
     return (weights / total).to(x.dtype)
 
 
-def _check_shape(x: Tensor, weights: Tensor, ndim: int) -> None:
+def _check_shape(x: Tensor, weights: Any, ndim: int) -> None:
+    if not isinstance(weights, Tensor):
+        raise GeowarpError(f"mean: weights is a {type(weights).__name__}, neither a tensor nor an array")
+    if weights.is_complex():
+        raise GeowarpError(f"mean: the weights have the dtype {weights.dtype}; they must be real")
     batch, count = tuple(x.shape[: x.ndim - ndim - 1]), x.shape[x.ndim - ndim - 1]
     shape = tuple(weights.shape)
     if weights.ndim == 0 or shape[-1] != count:

@@ -9,6 +9,7 @@ from .pairwise import pairwise_distance
 from .paths import geodesic, interpolate, midpoint
 from .principal_angles import principal_angles
 from .recentering import recenter, whiten
+from .stein import stein_divergence, stein_divergence_pairwise, stein_mean
 from .subspace_distance import Chordal, Geodesic, Procrustes, SubspaceDistance
 from .subspace_largest import Asimov, Projection, Spectral
 from .subspace_volume import BinetCauchy, FubiniStudy, Martin
@@ -44,6 +45,9 @@ __all__ = [
     "principal_angles",
     "projection_kernel",
     "recenter",
+    "stein_divergence",
+    "stein_divergence_pairwise",
+    "stein_mean",
     "tangent_pca",
     "whiten",
 ]

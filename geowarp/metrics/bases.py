@@ -5,7 +5,7 @@ from torch import Tensor
 
 from ..errors import GeowarpError
 from ..manifolds import Grassmann
-from .validation import check_points
+from .validation import check_batches, check_points
 
 __all__ = ["check_bases"]
 
@@ -42,3 +42,5 @@ def check_bases(name: str, x: Tensor, y: Tensor, *, sets: bool = False) -> None:
         raise GeowarpError(
             f"{name}: x is {x.dtype} on {x.device} and y {y.dtype} on {y.device}; convert one of them"
         )
+    first, second = (bases.shape[: -3 if sets else -2] for bases in (x, y))
+    check_batches(name, first, second)

@@ -12,7 +12,7 @@ from ..errors import NumericalWarning
 from ..manifolds import Euclidean
 from ..manifolds.karcher import KarcherMean, karcher_mean, uniqueness_radius
 from .arrays import Array, accepts_arrays, tensors
-from .validation import check_points
+from .validation import check_operation, check_points
 
 __all__ = ["frechet_mean"]
 
@@ -72,6 +72,7 @@ def frechet_mean(
     """
     points, given = tensors(x, weights)
     check_points(manifold, points)
+    check_operation(manifold, "logmap")
     if not return_info:
         mean: Array = tensors(_mean(manifold, points, given))
         return mean

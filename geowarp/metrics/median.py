@@ -18,7 +18,8 @@ from ..manifolds.linalg.dimensions import append_dimensions
 from ..manifolds.weighted_points import WeightedPoints
 from ..manifolds.weights import normalized_weights
 from .arrays import Array, accepts_arrays, tensors
-from .validation import check_points
+from .inference_mode import outside_inference_mode
+from .validation import check_operation, check_points
 
 __all__ = ["GeometricMedian", "geometric_median"]
 
@@ -109,6 +110,7 @@ def geometric_median(
     """
     points, given = tensors(x, weights)
     check_points(manifold, points)
+    check_operation(manifold, "logmap")
     flat = isinstance(manifold, geoopt.Euclidean)
     result = _median(Euclidean(manifold.ndim) if flat else manifold, points, given)
     if not bool(result.converged.all()):
@@ -189,6 +191,7 @@ def _directions(points: WeightedPoints, centre: Tensor) -> Tensor:
     return data.average(logarithms * _inverse(distances, data.coincide(centre, distances)))
 
 
+@outside_inference_mode
 @full_precision
 def _median(manifold: Any, x: Tensor, weights: Tensor | None) -> GeometricMedian[Tensor]:
     normalized = normalized_weights(x, weights, manifold.ndim)
@@ -244,6 +247,7 @@ def _after_newton(data: _Distances, state: State) -> State:
     Close to a point that is almost the median, curvatures differ so much that gradients are slow.
     """
     z = solve_hessian(_directions, data, state.point, state.direction, _NEWTON_TOLERANCE)
+    z = torch.where(z.isfinite(), z, 0)  # logarithms of geoopt have no derivative at equal points
     point, _ = data.move(state.point, z)
     trial = data.evaluate(point)
     noise = 8 * torch.finfo(point.dtype).eps * state.value

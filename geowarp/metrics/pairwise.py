@@ -7,7 +7,7 @@ from torch import Tensor
 from .._geoopt import geoopt
 from ..errors import GeowarpError, NotOnManifoldError
 from .arrays import Array, accepts_arrays, tensors
-from .validation import check_pair, check_points
+from .validation import check_batches, check_operation, check_pair, check_points
 
 __all__ = ["Distance", "check_sets", "pairwise_distance", "table"]
 
@@ -85,6 +85,7 @@ def table(manifold: geoopt.Manifold, x: Tensor, y: Tensor, distance: Distance | 
     """
     if distance is not None:
         return distance.pairwise(x, None if y is x else y)
+    check_operation(manifold, "dist")
     if hasattr(manifold, "cdist"):
         distances: Tensor = manifold.cdist(x, y)
         return distances
@@ -120,3 +121,5 @@ def check_sets(
             raise GeowarpError(
                 f"{name}: {argument} has the shape {tuple(points.shape)}; it needs (..., N, *point)"
             )
+    first, second = (points.shape[: points.ndim - manifold.ndim - 1] for points in (x, y))
+    check_batches(name, first, second)

@@ -10,7 +10,7 @@ from ..errors import GeowarpError, NonFiniteError
 from ..manifolds import Manifold
 from ..manifolds.linalg.dimensions import append_dimensions
 from .arrays import Array, accepts_arrays, tensors
-from .validation import check_pair, check_points
+from .validation import check_batches, check_operation, check_pair, check_points
 
 __all__ = ["geodesic", "interpolate", "midpoint"]
 
@@ -39,6 +39,11 @@ def geodesic(manifold: geoopt.Manifold, t: Array | float, x: Array, y: Array) ->
     """
     time, start, end = tensors(t, x, y)
     check_pair(manifold, start, end)
+    check_operation(manifold, "logmap")
+    batches = [points.shape[: points.ndim - manifold.ndim] for points in (start, end)]
+    check_batches("geodesic", *batches)
+    if isinstance(time, Tensor):
+        check_batches("geodesic", time.shape, torch.broadcast_shapes(*batches), ("t", "x and y"))
     point: Array = tensors(_between(manifold, time, start, end))
     return point
 
@@ -97,6 +102,7 @@ def interpolate(manifold: geoopt.Manifold, x: Array, t: Array | float, knots: Ar
     """
     points, time, given = tensors(x, t, knots)
     check_points(manifold, points)
+    check_operation(manifold, "logmap")
     axis = -manifold.ndim - 1
     if points.ndim < -axis or points.shape[axis] == 0:
         raise GeowarpError(
@@ -144,6 +150,8 @@ def _along(manifold: Any, t: Tensor | float, x: Tensor, u: Tensor) -> Tensor:
 def _knots(points: Tensor, knots: Tensor | None, count: int) -> Tensor:
     if knots is None:
         return torch.arange(count, dtype=points.dtype, device=points.device)
+    if not isinstance(knots, Tensor):
+        raise GeowarpError(f"interpolate: knots is a {type(knots).__name__}, neither a tensor nor an array")
     if tuple(knots.shape) != (count,):
         raise GeowarpError(
             f"interpolate: the knots have shape {tuple(knots.shape)}; {count} points need ({count},)"

@@ -10,7 +10,7 @@ from ..manifolds.linalg.dimensions import append_dimensions
 from ..manifolds.weights import normalized_weights
 from .arrays import Array, accepts_arrays, tensors
 from .mean import frechet_mean
-from .validation import check_points
+from .validation import check_beside, check_operation, check_points
 
 __all__ = ["recenter", "whiten"]
 
@@ -104,9 +104,10 @@ def _moved(
     scale: bool,
 ) -> Tensor:
     check_points(manifold, x)
+    check_operation(manifold, "logmap")
     normalized = normalized_weights(x, weights, manifold.ndim)
-    centre = frechet_mean(manifold, x, weights) if mean is None else _checked(manifold, mean, "mean")
-    end = _origin(manifold, x) if target is None else _checked(manifold, target, "target")
+    centre = frechet_mean(manifold, x, weights) if mean is None else _checked(manifold, x, mean, "mean")
+    end = _origin(manifold, x) if target is None else _checked(manifold, x, target, "target")
     centre, end = (point.unsqueeze(-manifold.ndim - 1) for point in (centre, end))
     u = manifold.logmap(centre, x)
     if scale:
@@ -123,8 +124,8 @@ def _scaled(manifold: geoopt.Manifold, centre: Tensor, u: Tensor, weights: Tenso
     return torch.where(spread, u * torch.where(spread, variance, 1).rsqrt(), u)
 
 
-def _checked(manifold: geoopt.Manifold, point: Tensor, name: str) -> Tensor:
-    check_points(manifold, point, name)
+def _checked(manifold: geoopt.Manifold, x: Tensor, point: Tensor, argument: str) -> Tensor:
+    check_beside("recenter", manifold, x, point, argument)
     return point
 
 

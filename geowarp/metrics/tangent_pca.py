@@ -12,9 +12,10 @@ from ..manifolds.linalg import sym
 from ..manifolds.linalg.dimensions import append_dimensions
 from ..manifolds.weights import normalized_weights
 from .arrays import Array, accepts_arrays, tensors
+from .inference_mode import outside_inference_mode
 from .mean import frechet_mean
 from .tangent_vectors import combine, dimension, entries, flat, gram, orthonormal, tangent_basis
-from .validation import check_points
+from .validation import check_beside, check_operation, check_points
 
 __all__ = ["TangentPCA", "tangent_pca"]
 
@@ -59,6 +60,7 @@ class TangentPCA(NamedTuple, Generic[Array]):
 
 
 @accepts_arrays
+@outside_inference_mode
 def tangent_pca(
     manifold: geoopt.Manifold,
     x: Array,
@@ -107,12 +109,13 @@ def tangent_pca(
     """
     points, given, centre = tensors(x, weights, mean)
     check_points(manifold, points)
+    check_operation(manifold, "logmap")
     normalized = normalized_weights(points, given, manifold.ndim)
     with torch.no_grad():
         if centre is None:
             centre = frechet_mean(manifold, points, given)
         else:
-            check_points(manifold, centre, "mean")
+            check_beside("tangent_pca", manifold, points, centre, "mean")
         logarithms = manifold.logmap(centre.unsqueeze(-manifold.ndim - 1), points.detach())
         count = _count(manifold, centre, logarithms, n_components)
         result: TangentPCA[Array] = tensors(_analysis(manifold, centre, logarithms, normalized, count))
@@ -177,9 +180,11 @@ def _of_many(
 
 
 @accepts_arrays
+@outside_inference_mode
 def _scores(manifold: geoopt.Manifold, mean: Array, components: Array, y: Array) -> Array:
     point, vectors, points = tensors(mean, components, y)
     check_points(manifold, points, "y")
+    check_beside("transform", manifold, points, point, "mean")
     centre = point.unsqueeze(-manifold.ndim - 1)
     covectors = entries(manifold, flat(manifold, centre, vectors))
     scores: Array = tensors(entries(manifold, manifold.logmap(centre, points)) @ covectors.mT)

@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from .._geoopt import geoopt
-from ..errors import GeowarpError, NonFiniteError, NotOnManifoldError
+from ..errors import GeowarpError, NonFiniteError, NotOnManifoldError, UnavailableError
+from ..manifolds import AffineInvariantSPD
 from ..manifolds.component import expression
 
-__all__ = ["check_pair", "check_points"]
+__all__ = ["check_batches", "check_beside", "check_operation", "check_pair", "check_points"]
 
 _TOLERANCE = 1e-5
 
@@ -80,6 +81,60 @@ def check_pair(
     check_points(manifold, x, names[0], lightly=lightly)
     if y is not x:
         check_points(manifold, y, names[1], lightly=lightly)
+    _check_alike(manifold, x, y, names)
+
+
+def check_beside(name: str, manifold: geoopt.Manifold, x: Tensor, point: Any, argument: str) -> None:
+    """Raise where ``point``, ``(..., *point)``, is not a point beside each set ``x``, ``(..., N, *point)``.
+
+    Example:
+        >>> from geowarp.manifolds import Sphere
+        >>> check_beside("recenter", Sphere(), torch.eye(2), torch.eye(3)[0], "mean")
+        Traceback (most recent call last):
+        geowarp.errors.GeowarpError: Sphere(): the points x have the shape (2,) and mean (3,)
+    """
+    check_points(manifold, point, argument)
+    _check_alike(manifold, x, point, ("x", argument))
+    sets, batch = x.shape[: max(0, x.ndim - manifold.ndim - 1)], point.shape[: point.ndim - manifold.ndim]
+    check_batches(name, sets, batch, ("x", argument))
+
+
+def check_batches(
+    name: str, first: tuple[int, ...], second: tuple[int, ...], names: tuple[str, str] = ("x", "y")
+) -> None:
+    """Raise where the batch dimensions of two arguments do not broadcast.
+
+    Example:
+        >>> check_batches("geodesic", (2, 3), (4,))
+        Traceback (most recent call last):
+        geowarp.errors.GeowarpError: geodesic: the batch dimensions (2, 3) of x and (4,) of y do not ...
+    """
+    pairs = zip(reversed(first), reversed(second), strict=False)
+    if any(one != other and one != 1 and other != 1 for one, other in pairs):
+        raise GeowarpError(
+            f"{name}: the batch dimensions {tuple(first)} of {names[0]} and {tuple(second)} of {names[1]} do "
+            "not broadcast; insert dimensions of size 1 with unsqueeze"
+        )
+
+
+def check_operation(manifold: geoopt.Manifold, operation: str) -> None:
+    """Raise where a manifold of geoopt has not the operation, which there is an error without a message.
+
+    Raises:
+        UnavailableError: with the name of the operation.
+
+    Example:
+        >>> from geoopt import EuclideanStiefel
+        >>> check_operation(EuclideanStiefel(), "logmap")
+        Traceback (most recent call last):
+        geowarp.errors.UnavailableError: Stiefel(euclidean) manifold has no logmap; use a manifold ...
+    """
+    method = getattr(manifold, operation, None)
+    if getattr(method, "__func__", None) is getattr(geoopt.Manifold, operation):
+        raise UnavailableError(f"{manifold!r} has no {operation}; use a manifold of geowarp for it")
+
+
+def _check_alike(manifold: geoopt.Manifold, x: Tensor, y: Tensor, names: tuple[str, str]) -> None:
     first, second = (tuple(points.shape[points.ndim - manifold.ndim :]) for points in (x, y))
     for what, one, other in (
         ("shape", first, second),
@@ -92,7 +147,10 @@ def check_pair(
             )
 
 
-def _check_kind(manifold: geoopt.Manifold, x: Any, name: str) -> None:
+def _check_kind(manifold: Any, x: Any, name: str) -> None:
+    if not isinstance(manifold, geoopt.Manifold):
+        kind = manifold.__name__ if isinstance(manifold, type) else type(manifold).__name__
+        raise GeowarpError(f"the manifold is of the kind {kind}; it must be an instance such as Sphere()")
     if not isinstance(x, Tensor):
         raise GeowarpError(f"{manifold!r}: {name} is a {type(x).__name__}, neither a tensor nor an array")
     if not x.is_floating_point():
@@ -137,12 +195,19 @@ def _check_other(
     """Check points of a manifold of geoopt, whose own check says no number for each point."""
     _check_finite(manifold, finite, name)
     largest = tolerance.max().item()
-    ok, reason = manifold.check_point_on_manifold(points, explain=True, atol=largest, rtol=largest)
-    if not ok:
-        raise NotOnManifoldError(
-            f"{manifold!r}: {name} is not on the manifold: {reason}; "
-            f"project it with {expression(manifold)}.projx({name})"
-        )
+    options = {"explain": True, "atol": largest, "rtol": largest}
+    if manifold.check_point_on_manifold(points, **options)[0]:
+        return
+    batch = points.shape[: points.ndim - manifold.ndim]
+    single = points.reshape(-1, *points.shape[points.ndim - manifold.ndim :])
+    right = [manifold.check_point_on_manifold(point, **options)[0] for point in single]
+    off = ~torch.tensor(right).reshape(batch)
+    judge = AffineInvariantSPD() if isinstance(manifold, geoopt.SymmetricPositiveDefinite) else manifold
+    _, reason = judge.check_point_on_manifold(points[_index(off)], explain=True)
+    raise NotOnManifoldError(
+        f"{manifold!r}: {_first(off, name)} is not on the manifold ({_share(off)}): {reason}; "
+        f"project it with {expression(manifold)}.projx({name})"
+    )
 
 
 def _index(wrong: Tensor) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ from .._geoopt import geoopt
 from ..manifolds.weights import normalized_weights
 from .arrays import Array, accepts_arrays, tensors
 from .mean import frechet_mean
-from .validation import check_pair, check_points
+from .validation import check_beside, check_operation, check_points
 
 __all__ = ["frechet_variance"]
 
@@ -53,7 +53,8 @@ def frechet_variance(
     if centre is None:
         centre = _mean(manifold, points, normalized)
     else:
-        check_pair(manifold, points, centre, ("x", "mean"))
+        check_beside("frechet_variance", manifold, points, centre, "mean")
+        check_operation(manifold, "dist")
     squares = _squares(manifold, centre.unsqueeze(-manifold.ndim - 1), points)
     variance: Array = tensors((normalized * squares).sum(-1))
     return variance
