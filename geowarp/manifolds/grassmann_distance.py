@@ -5,9 +5,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from .linalg import polar_factor, safe_sqrt, sym
+from .linalg.differentiation import once_differentiable
 from .linalg.eigenfunction import symmetric_function
 from .linalg.trigonometric import arccos_ratio
 

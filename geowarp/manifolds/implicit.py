@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from .._geoopt import geoopt
+from .linalg.differentiation import once_differentiable
 from .weighted_points import WeightedPoints
 
 __all__ = ["Field", "differentiable", "solve_hessian"]

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from .linalg import newton_schulz, polar_factor, sym
+from .linalg.differentiation import once_differentiable
 from .linalg.eigenfunction import symmetric_function
 from .linalg.lyapunov import lyapunov
 from .linalg.product import add_product
@@ -58,13 +58,13 @@ class _Turn(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, top: Tensor) -> Tensor:
         left, values, right = torch.linalg.svd(top)
-        ctx.save_for_backward(left, values, right)
+        ctx.save_for_backward(top, left, values, right)
         return newton_schulz(left @ right)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Tensor:
-        left, values, right = ctx.saved_tensors
+        _, left, values, right = ctx.saved_tensors
         inner = left.mT @ grad @ right.mT
         result: Tensor = left @ ((inner - inner.mT) * _inverse_sums(values)) @ right
         return result
@@ -189,7 +189,7 @@ def aligned_factor(y: Tensor) -> AlignedFactor:
 class _PrincipalFactor(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, matrix: Tensor, values: Tensor, vectors: Tensor, rank: int) -> Tensor:
-        ctx.save_for_backward(values, vectors)
+        ctx.save_for_backward(matrix, values, vectors)
         ctx.rank = rank
         factor: Tensor = vectors[..., -rank:] * values[..., None, -rank:].clamp_min(0).sqrt()
         return factor
@@ -197,7 +197,7 @@ class _PrincipalFactor(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
-        values, vectors = ctx.saved_tensors
+        _, values, vectors = ctx.saved_tensors
         rank, tiny = ctx.rank, torch.finfo(values.dtype).tiny
         rest, largest = values.tensor_split((values.shape[-1] - rank,), dim=-1)
         others, basis = vectors.tensor_split((values.shape[-1] - rank,), dim=-1)

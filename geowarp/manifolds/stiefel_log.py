@@ -4,10 +4,10 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from ..errors import NotConvergedError
 from .linalg import full_precision, sym
+from .linalg.differentiation import once_differentiable
 from .stiefel_differential import solve_adjoint
 from .stiefel_geodesic import Geodesic, exponential, lower, pieces, reduced_norm
 from .stiefel_metric import StiefelMetric

@@ -5,11 +5,11 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from .._geoopt import geoopt
 from ..errors import GeowarpError
 from ..manifolds.linalg import full_precision
+from ..manifolds.linalg.differentiation import once_differentiable
 from .arrays import Array, accepts_arrays, tensors
 from .bases import check_bases
 from .pairwise import Distance, check_sets, table

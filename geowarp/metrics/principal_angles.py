@@ -4,9 +4,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from ..manifolds.linalg import full_precision
+from ..manifolds.linalg.differentiation import once_differentiable
 from ..manifolds.linalg.principal_vectors import normal_part, separated_angles
 from .arrays import Array, accepts_arrays, tensors
 from .bases import check_bases

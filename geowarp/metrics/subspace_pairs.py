@@ -5,8 +5,8 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from ..manifolds.linalg.differentiation import once_differentiable
 from ..manifolds.linalg.principal_vectors import normal_part
 from .aligned_bases import Bases, aligned
 
@@ -194,7 +194,7 @@ def all_pairs(distance: BasesDistance, x: Tensor, y: Tensor, symmetric: bool = F
     x, y = (
         bases.expand(*batch, *bases.shape[-3:]).reshape(batch.numel(), *bases.shape[-3:]) for bases in (x, y)
     )
-    (a, shift_a), (b, shift_b) = aligned(x, y)
+    (a, shift_a), (b, shift_b) = aligned(x, x if symmetric else y)
     value: Tensor = _AllPairs.apply(  # type: ignore[no-untyped-call]
         x, y, a, b, shift_a, shift_b, distance, symmetric
     )

@@ -4,9 +4,9 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from ...errors import UnavailableError
+from .differentiation import once_differentiable
 from .elementary import sym
 from .spectral import inverse_sqrt
 from .threads import over_threads
@@ -63,14 +63,14 @@ class _FrechetDerivative(torch.autograd.Function):
         vectors: Tensor,
         function: SpectralFunction,
     ) -> Tensor:
-        ctx.save_for_backward(direction, eigenvalues, vectors)
+        ctx.save_for_backward(matrix, direction, eigenvalues, vectors)
         ctx.function = function
         return _derivative(eigenvalues, vectors, direction, function)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
-        direction, eigenvalues, vectors = ctx.saved_tensors
+        _, direction, eigenvalues, vectors = ctx.saved_tensors
         at_matrix = at_direction = None
         if ctx.needs_input_grad[0]:
             at_matrix = _gradient_of_derivative(eigenvalues, vectors, direction, grad, ctx.function)

@@ -4,7 +4,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+
+from .differentiation import once_differentiable
 
 __all__ = ["pairwise_euclidean_distance"]
 

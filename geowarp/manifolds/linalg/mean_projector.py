@@ -4,8 +4,8 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from .differentiation import once_differentiable
 from .elementary import sym
 from .polar import newton_schulz
 

@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+
+from .differentiation import once_differentiable
 
 __all__ = ["pairwise_arc_length"]
 

@@ -4,7 +4,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+
+from .differentiation import once_differentiable
 
 __all__ = ["newton_schulz", "polar_factor"]
 
@@ -27,13 +28,13 @@ class _PolarFactor(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, matrix: Tensor) -> Tensor:
         u, s, vh = torch.linalg.svd(matrix, full_matrices=False)
-        ctx.save_for_backward(u, s, vh)
+        ctx.save_for_backward(matrix, u, s, vh)
         return newton_schulz(u @ vh)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Tensor:
-        u, s, vh = ctx.saved_tensors
+        _, u, s, vh = ctx.saved_tensors
         tiny = torch.finfo(s.dtype).tiny
         inner = u.mT @ grad @ vh.mT
         rotation = (inner - inner.mT) / (s[..., :, None] + s[..., None, :]).clamp_min(tiny)

@@ -5,8 +5,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from .differentiation import once_differentiable
 from .elementary import skew, sym
 from .exponential import matrix_exp
 from .polar import newton_schulz, polar_factor
@@ -22,13 +22,13 @@ class _NearestRotation(torch.autograd.Function):
         sign = torch.ones_like(s)
         sign[..., -1] = torch.where(torch.linalg.det(u @ vh) < 0, -1.0, 1.0)
         u = u * sign[..., None, :]
-        ctx.save_for_backward(u, s * sign, vh)
+        ctx.save_for_backward(matrix, u, s * sign, vh)
         return newton_schulz(u @ vh)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Tensor:
-        u, s, vh = ctx.saved_tensors
+        _, u, s, vh = ctx.saved_tensors
         inner = u.mT @ grad @ vh.mT
         total = s[..., :, None] + s[..., None, :]
         turn = torch.where(total > 0, (inner - inner.mT) / torch.where(total > 0, total, 1), 0)

@@ -1,16 +1,16 @@
 """The mean of positive definite matrices under the affine-invariant metric, by Newton's method in a frame."""
 
-import warnings
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from ..._warn import warn
 from ...errors import NumericalWarning
 from ..karcher import KarcherMean
 from ..linalg import sym
 from ..linalg.conjugate_gradients import conjugate_gradients
+from ..linalg.differentiation import once_differentiable
 from ..linalg.dimensions import append_dimensions
 from ..linalg.spectral import log
 from ..linalg.threads import is_concrete, over_threads
@@ -338,9 +338,8 @@ def _radius(x: Tensor, weights: Tensor, frame: _Frame) -> Tensor:
 
 def _warn(residual: Tensor, converged: Tensor) -> None:
     if not bool(converged.all()):
-        warnings.warn(
+        warn(
             f"affine_invariant_mean: {int((~converged).sum())} of {converged.numel()} means did not "
             f"converge; the largest residual is {residual.max().item():.1e}",
             NumericalWarning,
-            stacklevel=3,
         )

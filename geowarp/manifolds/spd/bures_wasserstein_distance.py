@@ -5,8 +5,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from ..linalg.differentiation import once_differentiable
 from ..linalg.threads import over_threads
 from .optimal_transport import couple, transport_distance, transport_gradients
 from .points import cholesky

@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from ..linalg import sym
+from ..linalg.differentiation import once_differentiable
 from ..linalg.threads import over_threads
 from .points import cholesky
 
@@ -85,14 +85,15 @@ class _Logarithm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, p: Tensor, q: Tensor) -> Tensor:
         coupling = couple(p, q)
-        ctx.save_for_backward(*coupling)
+        ctx.save_for_backward(p, q, *coupling)
         half = coupling.difference @ coupling.factor.mT
         return half + half.mT
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
-        coupling = Coupling(*ctx.saved_tensors)
+        _, _, *parts = ctx.saved_tensors
+        coupling = Coupling(*parts)
         factor, aligned, g = coupling.factor, coupling.factor + coupling.difference, sym(grad)
         inner = torch.linalg.solve_triangular(factor, g @ factor, upper=False)
         middle = coupling.divide(inner + inner.mT)
@@ -133,13 +134,13 @@ class _Distance(torch.autograd.Function):
     def forward(ctx: Any, p: Tensor, q: Tensor) -> Tensor:
         coupling = couple(p, q)
         value: Tensor = torch.linalg.matrix_norm(coupling.difference)
-        ctx.save_for_backward(value, *coupling)
+        ctx.save_for_backward(p, q, value, *coupling)
         return value
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
-        value, *coupling = ctx.saved_tensors
+        _, _, value, *coupling = ctx.saved_tensors
         return transport_gradients(Coupling(*coupling), value, grad)
 
 

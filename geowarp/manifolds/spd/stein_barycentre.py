@@ -1,15 +1,15 @@
 """The mean of positive definite matrices under the Stein divergence, with Cholesky factors only."""
 
-import warnings
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from ..._warn import warn
 from ...errors import NumericalWarning
 from ..linalg import full_precision, sym
 from ..linalg.conjugate_gradients import conjugate_gradients
+from ..linalg.differentiation import once_differentiable
 from ..linalg.dimensions import append_dimensions
 from ..linalg.threads import is_concrete
 from ..weights import normalized_weights
@@ -171,11 +171,10 @@ def stein_mean(x: Tensor, weights: Tensor | None = None, *, max_iterations: int 
         factor, inverse = (part.reshape(points[:, 0].shape) for part in start)
         frame, converged = _search(points, masses, _see(points, masses, factor, inverse), max_iterations)
     if not bool(converged.all()):
-        warnings.warn(
+        warn(
             f"stein_mean: {int((~converged).sum())} of {converged.numel()} means did not converge; "
             f"the largest residual is {frame.residual.max().item():.1e}",
             NumericalWarning,
-            stacklevel=3,
         )
     mean: Tensor = _Mean.apply(  # type: ignore[no-untyped-call]
         points, masses, frame.factor, frame.inverse
