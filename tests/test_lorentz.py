@@ -290,3 +290,10 @@ def test_errors_name_the_number_and_the_remedy() -> None:
         Lorentz().assert_check_vector_on_tangent(torch.tensor([1.0, 0.0]), torch.tensor([1.0, 1.0]))
     assert repr(Lorentz(0.5)) == "Lorentz(0.5)"
     assert Lorentz().uniqueness_radius() == math.inf
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_entries_that_are_not_finite_stay_that(value: float) -> None:
+    lorentz, wrong = Lorentz(), torch.tensor([0.0, value, 0.0])
+    for result in (lorentz.projx(wrong), lorentz.expmap0(wrong), lorentz.retr(lorentz.origin(3), wrong)):
+        assert result.isnan().any()

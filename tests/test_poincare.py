@@ -282,3 +282,10 @@ def test_errors_name_the_number_and_the_remedy() -> None:
     assert repr(PoincareBall(0.5)) == "PoincareBall(0.5)"
     assert PoincareBall(1) == PoincareBall(1.0)
     assert PoincareBall().uniqueness_radius() == math.inf
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_entries_that_are_not_finite_stay_that(value: float) -> None:
+    ball, wrong = PoincareBall(), torch.tensor([0.0, value, 0.0])
+    for result in (ball.projx(wrong), ball.expmap0(wrong), ball.retr(ball.origin(3), wrong)):
+        assert result.isnan().any()

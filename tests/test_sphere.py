@@ -246,3 +246,8 @@ def test_works_in_geoopt() -> None:
     torch.testing.assert_close(
         scaled.dist(parameter[0], parameter[1]), 2 * sphere.dist(parameter[0], parameter[1])
     )
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_projection_of_what_is_not_finite_is_no_point(value: float) -> None:
+    assert Sphere().projx(torch.tensor([[0.0, value], [3.0, 4.0]])).isnan().any(-1).tolist() == [True, False]

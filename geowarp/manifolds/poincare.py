@@ -25,8 +25,9 @@ class PoincareBall(HyperbolicSpace):
     ``1 − c‖x‖² ≥ 8 eps``: at most about 15/√c from the origin in float32, and 35/√c in float64. A step of one
     rounding unit in the entries is there a distance of 1/8.
 
-    Gaps to the boundary are computed in float64 for float32, and nothing is subtracted that is not a
-    difference of entries, so distances are right to rounding, for the entries as given, up to the boundary.
+    Nothing is subtracted that is not a difference of entries, but for the gap ``1 − c‖x‖²`` to the boundary.
+    That is computed in float64 for float32, so distances are right to rounding, for the entries as given, up
+    to the boundary; in float64 it is rounded, a relative error of distances of about ``eps exp(√c r)``.
 
     Args:
         c: the curvature is −c.

@@ -17,22 +17,17 @@ Example:
 """
 
 from dataclasses import dataclass
-from functools import cache
 
-import numpy as np
 import torch
 from torch import Tensor
+
+from .quadrature import gauss_legendre
 
 __all__ = ["Power", "exp", "inverse", "inverse_sqrt", "log", "log1p", "sqrt"]
 
 _LOG_RATIO = 4.0  # of the largest argument to the smallest, from which the recursion does not cancel
 _EXP_GAP = 2.0
-
-
-@cache
-def _legendre(count: int) -> tuple[tuple[float, float], ...]:
-    nodes, weights = np.polynomial.legendre.leggauss(count)
-    return tuple(zip((0.5 * (nodes + 1)).tolist(), (0.5 * weights).tolist(), strict=True))
+_LOG_NODES, _EXP_NODES = gauss_legendre(12), gauss_legendre(10)
 
 
 def _sorted(a: Tensor, b: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -73,7 +68,7 @@ class _Log:
         scale = low.sqrt() * high.sqrt()
         x, y, z = (torch.where(wide, 1, value / scale) for value in (low, middle, high))
         total = torch.zeros_like(scale)
-        for s, weight in _legendre(12):
+        for s, weight in _LOG_NODES:
             r = 1 - s
             total = total - weight * r / ((r * x + s) * (r * y + s) * (r * z + s))
         return torch.where(wide, _recursion(below, above, high - low, wide), total / scale / scale)
@@ -114,7 +109,7 @@ def _exp_below(far: Tensor, near: Tensor) -> Tensor:
     recursion = _recursion(below, _decay(near), far, wide)
     far, near = torch.where(wide, 0, far), torch.where(wide, 0, near)
     total = torch.zeros_like(far)
-    for u, weight in _legendre(10):
+    for u, weight in _EXP_NODES:
         total = total + weight * (1 - u) * torch.exp(-u * far) * _decay((1 - u) * near)
     return torch.where(wide, recursion, total)
 

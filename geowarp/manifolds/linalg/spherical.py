@@ -35,7 +35,7 @@ def vector_norm(x: Tensor, dim: int = -1) -> Tensor:
 
 
 def normalize(x: Tensor, dim: int = -1) -> Tensor:
-    """Return ``x / ‖x‖``, and the first unit vector for ``x = 0``.
+    """Return ``x / ‖x‖``, and the first unit vector for ``x = 0``; NaN for entries that are not finite.
 
     Example:
         >>> normalize(torch.tensor([[3.0, 4.0], [0.0, 0.0]]))
@@ -43,9 +43,9 @@ def normalize(x: Tensor, dim: int = -1) -> Tensor:
                 [1.0000, 0.0000]])
     """
     largest = x.detach().abs().amax(dim, keepdim=True)  # so that no square overflows or underflows
-    x = x / torch.where(largest > 0, largest, 1)
+    x = x / torch.where(largest == 0, 1, largest)
     norm = vector_norm(x, dim)
-    return torch.where(norm > 0, x / torch.where(norm > 0, norm, 1), _unit(x, 0, dim))
+    return torch.where(norm == 0, _unit(x, 0, dim), x / torch.where(norm == 0, 1, norm))
 
 
 def project(x: Tensor, u: Tensor, dim: int = -1) -> Tensor:

@@ -4,21 +4,15 @@ All are integrals ``∫₀¹ w(t) h(x, t) dt`` of a function whose divided diffe
 their own divided differences are Gauss–Legendre sums of smooth terms, without cancellation.
 """
 
-from functools import cache
-
-import numpy as np
 import torch
 from torch import Tensor
 
 from .elementary import sinc
+from .quadrature import gauss_legendre
 
 __all__ = ["arccos_ratio", "cos_sqrt", "sinc_sqrt", "versine_sqrt"]
 
-
-@cache
-def _legendre(count: int) -> tuple[tuple[float, float], ...]:
-    nodes, weights = np.polynomial.legendre.leggauss(count)
-    return tuple(zip((0.5 * (nodes + 1)).tolist(), (0.5 * weights).tolist(), strict=True))
+_SINE_NODES, _ARCCOS_NODES = gauss_legendre(24), gauss_legendre(14)
 
 
 def _root(x: Tensor) -> Tensor:
@@ -44,7 +38,7 @@ class _SincSqrt:
 
     def divided_difference(self, a: Tensor, b: Tensor) -> Tensor:
         total = torch.zeros_like(a + b)
-        for t, weight in _legendre(24):
+        for t, weight in _SINE_NODES:
             total = total + weight * _cosine_quotient(a, b, t)
         return total
 
@@ -55,7 +49,7 @@ class _VersineSqrt:
 
     def divided_difference(self, a: Tensor, b: Tensor) -> Tensor:
         total = torch.zeros_like(a + b)
-        for t, weight in _legendre(24):
+        for t, weight in _SINE_NODES:
             total = total + weight * (1 - t) * _cosine_quotient(a, b, t)
         return total
 
@@ -68,7 +62,7 @@ class _ArccosRatio:
 
     def divided_difference(self, a: Tensor, b: Tensor) -> Tensor:
         total = torch.zeros_like(a + b)
-        for t, weight in _legendre(14):
+        for t, weight in _ARCCOS_NODES:
             even, odd = 1 + t * t, 1 - t * t
             total = total - 2 * weight * odd / ((even + odd * a) * (even + odd * b))
         return total
