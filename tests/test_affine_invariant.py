@@ -335,3 +335,30 @@ def test_it_is_a_kind_of_positive_definite_matrices() -> None:
     assert issubclass(AffineInvariantSPD, SymmetricPositiveDefinite)
     assert SPD.uniqueness_radius() == float("inf")
     assert AffineInvariantSPD() == SPD
+
+
+@pytest.mark.parametrize("condition", [1e8, 1e10, 1e12])
+def test_logarithms_and_transports_of_ill_conditioned_matrices_agree_with_distances(condition: float) -> None:
+    x, y = conditioned(2, 6, condition=condition)
+    bound = {"rtol": 100 * condition * torch.finfo(torch.float64).eps, "atol": 0}
+    log, distance = SPD.logmap(x, y), SPD.dist(x, y)
+    torch.testing.assert_close(SPD.norm(x, log), distance, **bound)
+    torch.testing.assert_close(SPD.dist(x, SPD.geodesic(0.5, x, y)), 0.5 * distance, **bound)
+    torch.testing.assert_close(SPD.norm(y, SPD.transp(x, y, log)), distance, **bound)
+
+
+def test_second_derivative_of_a_wide_pair() -> None:
+    x = torch.tensor([[1.0, 0.0], [0.0, 1e-10]], dtype=torch.float64, requires_grad=True)
+    y = torch.tensor([[1e-10, 0.0], [0.0, 1.0]], dtype=torch.float64)
+    (slope,) = torch.autograd.grad(SPD.dist2(x, y), x, create_graph=True)
+    (curvature,) = torch.autograd.grad(slope[0, 0], x)
+    expected = torch.tensor(2 * (1 - np.log(1e10)), dtype=torch.float64)  # of log²(x_00 / y_00) at x_00 = 1
+    torch.testing.assert_close(curvature[0, 0], expected, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("end", [torch.zeros(2, 2), -torch.eye(2), torch.ones(2, 2)])
+def test_the_other_point_is_checked_too(end: Tensor) -> None:
+    x = torch.eye(2)
+    for operation in (SPD.dist, SPD.logmap, lambda a, b: SPD.transp(a, b, x)):
+        with pytest.raises(NotOnManifoldError, match="smallest eigenvalue"):
+            operation(x, end)

@@ -7,12 +7,13 @@ from torch import Tensor
 from ..karcher import KarcherMean
 from ..linalg import safe_sqrt, sym
 from ..linalg.eigenfunction import symmetric_function
-from ..linalg.spectral import exp, log1p, sqrt
+from ..linalg.spectral import exp
 from ..weights import normalized_weights
 from .affine_invariant_distance import pairwise_squared_distance, squared_distance
 from .affine_invariant_mean import affine_invariant_mean, geometric_start
 from .pair_function import working_precision
 from .points import SymmetricPositiveDefinite, cholesky, inverse_factor, inverse_triangular, nearly_positive
+from .whitened import whiten
 
 __all__ = ["AffineInvariantSPD"]
 
@@ -85,11 +86,11 @@ class AffineInvariantSPD(SymmetricPositiveDefinite):
         return nearly_positive((moved @ moved.mT).to(x.dtype))
 
     def logmap(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return ``L log1p(L⁻¹ (y − x) L⁻ᵀ) Lᵀ``, to full accuracy for the closest y."""
+        """Return ``L logm(L⁻¹ y L⁻ᵀ) Lᵀ``, accurate for close and for ill-conditioned matrices."""
         wide, y = working_precision(x), working_precision(y)
         factor = cholesky(wide)
-        difference = _congruence(inverse_triangular(factor), y - wide)
-        return _congruence(factor, symmetric_function(difference, log1p)).to(x.dtype)
+        logarithm = whiten(inverse_triangular(factor), wide, y, x.dtype).logarithm()
+        return _congruence(factor, logarithm).to(x.dtype)
 
     def dist(self, x: Tensor, y: Tensor, *, keepdim: bool = False) -> Tensor:
         """Return ``√Σ log² λ_k(x⁻¹y)``, accurate for close and for ill-conditioned matrices."""
@@ -110,9 +111,10 @@ class AffineInvariantSPD(SymmetricPositiveDefinite):
 
     def transp(self, x: Tensor, y: Tensor, v: Tensor) -> Tensor:
         """Return the parallel transport ``E v Eᵀ``, ``E = L (L⁻¹ y L⁻ᵀ)^½ L⁻¹``, along the geodesic."""
-        factor = cholesky(working_precision(x))
+        wide = working_precision(x)
+        factor = cholesky(wide)
         inverse = inverse_triangular(factor)
-        root = symmetric_function(_congruence(inverse, working_precision(y)), sqrt)
+        root = whiten(inverse, wide, working_precision(y), x.dtype).root()
         return _congruence(factor @ root, _congruence(inverse, working_precision(v))).to(x.dtype)
 
     def expmap_transp(self, x: Tensor, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:

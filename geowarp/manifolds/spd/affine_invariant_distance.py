@@ -6,35 +6,20 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..linalg import sym
-from ..linalg.eigenfunction import symmetric_function
-from ..linalg.spectral import log1p
 from ..linalg.threads import is_concrete, over_threads
 from .pair_function import all_pairs, of_pairs
 from .points import cholesky, inverse_factor, inverse_triangular
+from .whitened import whiten, whitened_difference, wide_pairs
 
-__all__ = ["pairwise_squared_distance", "squared_distance", "whitened_difference"]
-
-_WIDEST = {torch.float32: 1e7, torch.float64: 1e4}  # ratio of eigenvalues, by the dtype of the points
-
-
-def whitened_difference(inverse: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """Return ``L⁻¹ (y − x) L⁻ᵀ`` of ``x = L Lᵀ``, to full relative accuracy for the closest y.
-
-    Example:
-        >>> whitened_difference(torch.tensor([[0.5]]), torch.tensor([[4.0]]), torch.tensor([[4.5]]))
-        tensor([[0.1250]])
-    """
-    difference: Tensor = inverse @ (y - x) @ inverse.mT
-    return difference
+__all__ = ["pairwise_squared_distance", "squared_distance"]
 
 
-def _wide_rows(eigenvalues: Tensor, widest: float) -> tuple[Tensor, Tensor | None]:
+def _wide_rows(eigenvalues: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
     """Return which pairs have lost digits of the smallest eigenvalue of ``L⁻¹yL⁻ᵀ``, and their indices.
 
     Without indices all pairs have to be computed both ways.
     """
-    wide = ~(1 + eigenvalues[..., 0] > (1 + eigenvalues[..., -1]) / widest)
+    wide = wide_pairs(eigenvalues, dtype)
     return wide, wide.nonzero().squeeze(-1) if is_concrete(wide) else None
 
 
@@ -42,7 +27,7 @@ def _wide_rows(eigenvalues: Tensor, widest: float) -> tuple[Tensor, Tensor | Non
 class _SquaredDistance:
     """``Σ log² λ(x⁻¹y)``, of eigenvalues of the whitened difference, or singular values of wide pairs."""
 
-    widest: float
+    dtype: torch.dtype
     uses_second = False
 
     def values(self, x: Tensor, y: Tensor, first: Tensor, second: Tensor) -> Tensor:
@@ -67,7 +52,7 @@ class _SquaredDistance:
 
     def _squares(self, eigenvalues: Tensor, pick: Callable[[Tensor], Tensor]) -> Tensor:
         """Return ``Σ log² λ`` of eigenvalues ``λ − 1``; ``pick`` gives ``L_x⁻¹L_y`` of some of the pairs."""
-        wide, rows = _wide_rows(eigenvalues, self.widest)
+        wide, rows = _wide_rows(eigenvalues, self.dtype)
         squares = torch.where(wide, 0, eigenvalues.log1p().square().sum(-1))
         if rows is not None and rows.numel() == 0:
             return squares
@@ -79,7 +64,7 @@ class _SquaredDistance:
     def gradients(self, x: Tensor, y: Tensor, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
         """Return ``−2 x⁻¹ log_x(y) x⁻¹`` and ``−2 y⁻¹ log_y(x) y⁻¹``."""
         eigenvalues, vectors = over_threads(torch.linalg.eigh, whitened_difference(first, x, y))
-        wide, rows = _wide_rows(eigenvalues, self.widest)
+        wide, rows = _wide_rows(eigenvalues, self.dtype)
         eigenvalues = torch.where(wide[..., None], 0, eigenvalues)[..., None, :]
         frame, logarithms = first.mT @ vectors, 2 * eigenvalues.log1p()
         at_x = -(frame * logarithms) @ frame.mT
@@ -95,7 +80,7 @@ class _SquaredDistance:
 
     def differentiable_gradient(self, x: Tensor, y: Tensor) -> Tensor:
         inverse = inverse_factor(x)
-        logarithm = symmetric_function(sym(whitened_difference(inverse, x, y)), log1p)
+        logarithm = whiten(inverse, x, y, self.dtype).logarithm()
         gradient: Tensor = -2 * inverse.mT @ logarithm @ inverse
         return gradient
 
@@ -122,7 +107,7 @@ def squared_distance(x: Tensor, y: Tensor) -> Tensor:
         >>> squared_distance(torch.eye(2), torch.e * torch.eye(2))
         tensor(2.0000, dtype=torch.float64)
     """
-    return of_pairs(_SquaredDistance(_WIDEST[x.dtype]), x, y)
+    return of_pairs(_SquaredDistance(x.dtype), x, y)
 
 
 def pairwise_squared_distance(x: Tensor, y: Tensor) -> Tensor:
@@ -138,4 +123,4 @@ def pairwise_squared_distance(x: Tensor, y: Tensor) -> Tensor:
         tensor([[0.0000, 1.0000],
                 [1.0000, 0.0000]], dtype=torch.float64)
     """
-    return all_pairs(_SquaredDistance(_WIDEST[x.dtype]), x, y)
+    return all_pairs(_SquaredDistance(x.dtype), x, y)

@@ -60,8 +60,9 @@ def _flat(*tensors: Tensor) -> list[Tensor]:
 class _OfPairs(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, y: Tensor, first: Tensor, second: Tensor, function: PairFunction
+        ctx: Any, x: Tensor, y: Tensor, first: Tensor, second: Tensor | None, function: PairFunction
     ) -> Tensor:
+        second = first if second is None else second
         ctx.save_for_backward(x, y, first, second)
         ctx.function = function
         values = function.values(*_flat(x, y, first, second))
@@ -99,7 +100,7 @@ def of_pairs(function: PairFunction, x: Tensor, y: Tensor) -> Tensor:
     shape = torch.broadcast_shapes(x.shape, y.shape)
     with torch.no_grad():
         first = inverse_factor(x).expand(shape)
-        second = inverse_factor(y).expand(shape) if function.uses_second else first
+        second = inverse_factor(y).expand(shape) if function.uses_second else None
     value: Tensor = _OfPairs.apply(  # type: ignore[no-untyped-call]
         x.expand(shape), y.expand(shape), first, second, function
     )

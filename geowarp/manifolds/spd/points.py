@@ -117,6 +117,13 @@ class _Lift:
         ratio = (self.floor - low) / torch.where(apart, high - low, 1)
         return torch.where(high <= self.floor, -1, torch.where(low >= self.floor, 0, -ratio))
 
+    def second_divided_difference(self, a: Tensor, b: Tensor, c: Tensor) -> Tensor:
+        """Return the recursion, which is 0 on either side of the floor."""
+        low, middle, high = torch.stack(torch.broadcast_tensors(a, b, c)).sort(0).values
+        above, below = self.divided_difference(middle, high), self.divided_difference(low, middle)
+        across = (low < self.floor) & (self.floor < high)
+        return torch.where(across, (above - below) / torch.where(across, high - low, 1), 0)
+
 
 class SymmetricPositiveDefinite(Manifold):
     """Symmetric positive definite matrices, points ``(..., n, n)``, tangent vectors symmetric matrices.

@@ -7,9 +7,9 @@ from torch import Tensor
 
 from ..linalg import full_precision, sym
 from ..linalg.threads import is_concrete
-from .affine_invariant_distance import whitened_difference
 from .pair_function import all_pairs, of_pairs
 from .points import cholesky, inverse_factor
+from .whitened import whitened_difference
 
 __all__ = ["Stein", "stein_divergence", "stein_divergence_pairwise"]
 
