@@ -20,6 +20,7 @@ from geowarp.manifolds import (
     SpecialOrthogonal,
     Sphere,
     Stiefel,
+    karcher,
 )
 from geowarp.metrics import frechet_mean, frechet_variance, geodesic, interpolate, midpoint
 
@@ -286,3 +287,14 @@ def test_errors_of_paths() -> None:
         interpolate(Sphere(), x, 0.5, torch.tensor([0.0, 1.0, math.nan]))
     with pytest.raises(NonFiniteError, match="1 times"):
         interpolate(Sphere(), x, math.nan)
+
+
+@pytest.mark.parametrize("manifold", [Sphere(), geoopt.Sphere(), ProductManifold((Sphere(), 3))], ids=repr)
+def test_warnings_point_at_the_caller(manifold: Manifold, monkeypatch: pytest.MonkeyPatch) -> None:
+    descend = karcher.descend
+    monkeypatch.setattr(karcher, "descend", lambda *arguments: descend(*arguments[:-1], 1))
+    x = torch.nn.functional.normalize(torch.randn(6, 3, dtype=torch.float64) + 1, dim=-1)
+    for function in (frechet_mean, frechet_variance):
+        with pytest.warns(NumericalWarning, match="did not converge") as caught:
+            function(manifold, x)
+        assert caught[0].filename == __file__

@@ -1,7 +1,6 @@
 """The Riemannian centre of mass, by gradient descent, with its gradient by implicit differentiation."""
 
 import math
-import warnings
 from typing import Any, Generic
 
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor
 from typing_extensions import NamedTuple, TypeVar  # generic tuples need Python 3.11, defaults 3.13
 
 from .._geoopt import geoopt
+from .._warn import warn
 from ..errors import NumericalWarning
 from .descent import Descent, Objective, State, descend
 from .implicit import differentiable
@@ -140,11 +140,10 @@ def karcher_mean(
         ended = descend(_objective(data), start.detach(), target, slack, max_iterations)
         result = _result(manifold, ended)
     if not bool(result.converged.all()):
-        warnings.warn(
+        warn(
             f"karcher_mean: {int((~result.converged).sum())} of {result.converged.numel()} means on "
             f"{manifold!r} did not converge; the largest residual is {result.residual.max().item():.1e}",
             NumericalWarning,
-            stacklevel=2,
         )
     return result._replace(mean=differentiable(mean_logarithm, points, result.mean))
 

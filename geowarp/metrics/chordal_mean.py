@@ -1,12 +1,12 @@
 """The mean of subspaces in the chordal distance."""
 
-import warnings
 from typing import Generic, Literal, overload
 
 import torch
 from torch import Tensor
 from typing_extensions import NamedTuple  # generic ones need Python 3.11
 
+from .._warn import warn
 from ..errors import NumericalWarning
 from ..manifolds import Grassmann
 from ..manifolds.linalg import full_precision
@@ -109,16 +109,14 @@ def _mean(x: Tensor, weights: Tensor) -> ChordalMean[Tensor]:
 
 def _warn(info: ChordalMean[Tensor]) -> None:
     if not bool(info.unique.all()):
-        warnings.warn(
+        warn(
             f"chordal_mean: {int((~info.unique).sum())} of {info.unique.numel()} means are not unique; the "
             f"smallest eigengap is {info.eigengap.min().item():.1e}",
             NumericalWarning,
-            stacklevel=4,
         )
     if not bool(info.converged.all()):
-        warnings.warn(
+        warn(
             f"chordal_mean: {int((~info.converged).sum())} of {info.converged.numel()} means are inexact; "
             f"the smallest eigengap is {info.eigengap.min().item():.1e}",
             NumericalWarning,
-            stacklevel=4,
         )

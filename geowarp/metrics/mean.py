@@ -1,13 +1,13 @@
 """The Fréchet mean."""
 
 import math
-import warnings
 from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor
 
 from .._geoopt import geoopt
+from .._warn import warn
 from ..errors import NumericalWarning
 from ..manifolds import Euclidean
 from ..manifolds.karcher import KarcherMean, karcher_mean, uniqueness_radius
@@ -102,10 +102,9 @@ def _warn_of_spread(manifold: geoopt.Manifold, result: KarcherMean) -> None:
     bound = uniqueness_radius(manifold)
     if not (math.isnan(bound) or bool(result.unique.all())):
         wide = int(torch.count_nonzero(~result.unique))
-        warnings.warn(
+        warn(
             f"frechet_mean: the points of {wide} of {result.unique.numel()} means on {manifold!r} spread up "
             f"to {result.radius.max().item():.2g} from the mean, beyond the radius {bound:.2g} within which "
             "it is unique; another point may be a mean as well",
             NumericalWarning,
-            stacklevel=4,
         )

@@ -1,11 +1,11 @@
 """Positive definite matrices with the Bures–Wasserstein metric."""
 
 import math
-import warnings
 
 import torch
 from torch import Tensor
 
+from ..._warn import warn
 from ...errors import NumericalWarning
 from ..implicit import differentiable
 from ..karcher import KarcherMean, mean_logarithm
@@ -140,11 +140,10 @@ class BuresWassersteinSPD(SymmetricPositiveDefinite):
         with torch.no_grad():
             result = barycentre(x.detach(), weights.detach())
         if not bool(result.converged.all()):
-            warnings.warn(
+            warn(
                 f"mean: {int((~result.converged).sum())} of {result.converged.numel()} means on {self!r} did "
                 f"not converge; the largest residual is {result.residual.max().item():.1e}",
                 NumericalWarning,
-                stacklevel=2,
             )
         points = WeightedPoints(self, x, weights)
         return result._replace(mean=differentiable(mean_logarithm, points, result.mean))
