@@ -14,8 +14,10 @@ from torch import Tensor
 from geowarp.errors import GeowarpError, NonFiniteError, NotOnManifoldError, NumericalWarning
 from geowarp.manifolds import (
     AffineInvariantSPD,
+    BuresWassersteinSPD,
     Euclidean,
     Grassmann,
+    LogEuclideanSPD,
     Manifold,
     Oblique,
     SpecialOrthogonal,
@@ -260,3 +262,11 @@ def test_equal_points_on_a_manifold_of_geoopt_whose_logarithm_has_no_derivative_
     x = torch.cat([near, near[:, :1].expand_as(near)])
     expected = geometric_median(AffineInvariantSPD(), x)
     torch.testing.assert_close(geometric_median(manifold, x), expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("manifold", [AffineInvariantSPD(), LogEuclideanSPD(), BuresWassersteinSPD()])
+@pytest.mark.parametrize("scale", [1e-100, 1e-12, 1e12, 1e100])
+def test_units_do_not_matter(manifold: Manifold, scale: float) -> None:
+    x = AffineInvariantSPD().random(9, 3, 3, dtype=torch.float64).detach().clone()
+    median = geometric_median(manifold, scale * x) / scale
+    torch.testing.assert_close(median, geometric_median(manifold, x), rtol=1e-8, atol=1e-9)

@@ -1,6 +1,5 @@
 """The geometric median."""
 
-import warnings
 from typing import Any, Generic, Literal, overload
 
 import torch
@@ -8,6 +7,7 @@ from torch import Tensor
 from typing_extensions import NamedTuple  # generic ones need Python 3.11
 
 from .._geoopt import geoopt
+from .._warn import warn
 from ..errors import NumericalWarning
 from ..manifolds import Euclidean
 from ..manifolds.descent import Descent, State, descend
@@ -114,11 +114,10 @@ def geometric_median(
     flat = isinstance(manifold, geoopt.Euclidean)
     result = _median(Euclidean(manifold.ndim) if flat else manifold, points, given)
     if not bool(result.converged.all()):
-        warnings.warn(
+        warn(
             f"geometric_median: {int((~result.converged).sum())} of {result.converged.numel()} medians on "
             f"{manifold!r} did not converge; the largest residual is {result.residual.max().item():.1e}",
             NumericalWarning,
-            stacklevel=3,
         )
     answer: Array | GeometricMedian[Array] = tensors(result if return_info else result.median)
     return answer
@@ -145,7 +144,7 @@ class _Distances(WeightedPoints):
         direction = torch.where(size > 0, excess / torch.where(size > 0, size, 1), 0) * total
         density = self.average(inverse)
         length = 1 / torch.where(density > 0, density, 1)
-        scale = 1 + density * _extent(point, self.manifold.ndim)
+        scale = 1 + density * self.extent(point)
         return State(
             point, direction, excess, self.average(distances), scale, length, self.largest(distances)
         )
@@ -157,6 +156,16 @@ class _Distances(WeightedPoints):
             equal = equal.flatten(self.axis + 1).all(-1)
         tiny = distances <= 8 * torch.finfo(distances.dtype).eps * distances.amax(self.axis, keepdim=True)
         return append_dimensions(equal, self.manifold.ndim) | tiny
+
+    def extent(self, point: Tensor) -> Tensor:
+        """Return the length of a point as a vector at itself: logarithms have errors of eps times that.
+
+        Where the metric is not definite on such vectors, as on the hyperboloid, it is the largest entry.
+        """
+        ndim = self.manifold.ndim
+        square = self.inner(point, point, point)
+        largest = point.abs().amax(tuple(range(-ndim, 0)), keepdim=True) if ndim else point.abs()
+        return torch.where(square > 0, safe_sqrt(square.clamp_min(0)), largest)
 
     def nearest(self, centre: Tensor) -> tuple[Tensor, Tensor]:
         """Return the point of positive weight that is nearest to m, and its distance."""
@@ -176,11 +185,6 @@ class _Distances(WeightedPoints):
 def _inverse(distances: Tensor, here: Tensor) -> Tensor:
     apart = ~here & (distances > 0)
     return torch.where(apart, 1 / torch.where(apart, distances, 1), 0)
-
-
-def _extent(point: Tensor, ndim: int) -> Tensor:
-    """Return the largest entry, ``(..., 1, ..., 1)``: logarithms have rounding errors in its proportion."""
-    return point.abs().amax(tuple(range(-ndim, 0)), keepdim=True) if ndim else point.abs()
 
 
 def _directions(points: WeightedPoints, centre: Tensor) -> Tensor:
@@ -233,9 +237,7 @@ def _with_nearest(data: _Distances, state: State, tolerance: float) -> State:
     near = data.evaluate(point)
     eps = torch.finfo(point.dtype).eps
     noise = 8 * eps * state.value
-    size = torch.maximum(
-        eps**0.5 * state.radius, _STAGNATION * tolerance * _extent(point, data.manifold.ndim)
-    )
+    size = torch.maximum(eps**0.5 * state.radius, _STAGNATION * tolerance * data.extent(point))
     done = (state.residual <= tolerance * state.scale) & (distance > size)
     optimal = (near.residual <= tolerance) & (near.value <= state.value + noise)
     return _choose(~done & (optimal | (near.value < state.value - noise)), near, state)
