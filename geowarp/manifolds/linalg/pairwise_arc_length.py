@@ -25,8 +25,8 @@ class _Points(NamedTuple):
     centred: Tensor
     factor: Tensor
 
-    def __getitem__(self, rows: Any) -> "_Points":  # type: ignore[override]
-        return _Points(*(part[rows] for part in tuple(self)))
+    def take(self, at: Any) -> "_Points":
+        return _Points(*(part[at] for part in self))
 
     def square(self) -> Tensor:
         return self.factor * self.centred.square().sum(-1, keepdim=True)
@@ -61,7 +61,7 @@ class _Pairs(NamedTuple):
         for p in range(0, problems, many):
             for i in range(0, rows, step):
                 at = slice(p, p + many), slice(i, i + step)
-                yield at, _Pairs(self.x[at], self.y[at[0]], self.left[at], self.right[at[0]])
+                yield at, _Pairs(self.x.take(at), self.y.take(at[0]), self.left[at], self.right[at[0]])
 
     def close(self, rise: Tensor, ratio: float) -> Tensor:
         """Return indices ``(3, count)`` of the pairs for which the product has cancelled."""
