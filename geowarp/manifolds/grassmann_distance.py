@@ -9,6 +9,7 @@ from torch import Tensor
 from .linalg import polar_factor, safe_sqrt, sym
 from .linalg.differentiation import once_differentiable
 from .linalg.eigenfunction import symmetric_function
+from .linalg.threads import over_threads
 from .linalg.trigonometric import arccos_ratio
 
 __all__ = ["distance", "logarithm", "pairwise_distance"]
@@ -108,19 +109,30 @@ def _close_pairs(gram: Tensor, entries: int) -> Iterator[tuple[Tensor, Tensor, T
         yield b, i, j
 
 
+def _lengths(gram: Tensor, symmetric: bool) -> Tensor:
+    """Return ``√Σ arccos² σ`` of the products of all pairs, ``(b, N, M)``; if symmetric, of half of them."""
+    if not symmetric:
+        cosine: Tensor = over_threads(torch.linalg.svdvals, gram).clamp_max_(1)
+        return cosine.arccos_().norm(dim=-1)
+    length = gram.new_zeros(gram.shape[:3])
+    i, j = torch.triu_indices(gram.shape[1], gram.shape[2], device=gram.device)
+    length[:, i, j] = length[:, j, i] = _lengths(gram[:, i, j], False)
+    return length
+
+
 class _PairwiseDistance(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, y: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, y: Tensor, symmetric: bool) -> Tensor:
         gram = _gram(x, y)
         ctx.save_for_backward(x, y, gram)
-        value: Tensor = torch.linalg.svdvals(gram).clamp_max(1).arccos().norm(dim=-1)
+        value = _lengths(gram, symmetric)
         for b, i, j in _close_pairs(gram, x.shape[-2] * x.shape[-1]):
             value[b, i, j] = _arc_length(x[b, i], y[b, j])
         return value
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
         x, y, gram = ctx.saved_tensors
         u, cosine, vh = torch.linalg.svd(gram)
         far = _far(gram)
@@ -134,15 +146,15 @@ class _PairwiseDistance(torch.autograd.Function):
             near_x, near_y = _gradients(x[b, i], y[b, j], grad[b, i, j])
             at_x.index_put_((b, i), near_x, accumulate=True)
             at_y.index_put_((b, j), near_y, accumulate=True)
-        return at_x, at_y
+        return at_x, at_y, None
 
 
 def pairwise_distance(x: Tensor, y: Tensor) -> Tensor:
     """Return the distances of all pairs ``(..., N, M)`` of ``(..., N, n, k)`` and ``(..., M, n, k)``.
 
     One product of N k by M k gives the cosines of all angles. Where Σ sin²θ is below 0.1 they no longer tell
-    the distance to full accuracy, and the pair is computed from its bases. Memory is that of NM k x k
-    matrices.
+    the distance to full accuracy, and the pair is computed from its bases. Where y is x itself, the angles
+    of each pair are computed once. Memory is that of NM k x k matrices.
 
     Example:
         >>> x = torch.eye(3).unsqueeze(-1)
@@ -152,8 +164,8 @@ def pairwise_distance(x: Tensor, y: Tensor) -> Tensor:
     """
     if torch.compiler.is_compiling():  # the number of close pairs is no shape that a graph can have
         return distance(x[..., :, None, :, :], y[..., None, :, :, :])
-    batch = torch.broadcast_shapes(x.shape[:-3], y.shape[:-3])
+    batch, symmetric = torch.broadcast_shapes(x.shape[:-3], y.shape[:-3]), y is x
     x, y = (points.expand(*batch, *points.shape[-3:]) for points in (x, y))
     flat = (points.reshape(batch.numel(), *points.shape[-3:]) for points in (x, y))
-    value: Tensor = _PairwiseDistance.apply(*flat)  # type: ignore[no-untyped-call]
+    value: Tensor = _PairwiseDistance.apply(*flat, symmetric)  # type: ignore[no-untyped-call]
     return value.reshape(*batch, x.shape[-3], y.shape[-3])

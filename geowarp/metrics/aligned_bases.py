@@ -41,9 +41,9 @@ def aligned(x: Tensor, y: Tensor) -> tuple[Bases, Bases]:
         return Bases(x, x), Bases(y, y)
     centre = x[:, :1].detach()
     eye = torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
-    shifts = []
-    for bases in (x, y):
+    sets = []
+    for bases in (x,) if y is x else (x, y):
         turn = polar_factor(bases.detach().mT @ centre)
-        shifts.append((bases - centre) + bases @ (turn - eye))
-    first, second = shifts
-    return Bases((centre + first).detach(), first), Bases((centre + second).detach(), second)
+        shift = (bases - centre) + bases @ (turn - eye)
+        sets.append(Bases((centre + shift).detach(), shift))
+    return sets[0], sets[-1]
