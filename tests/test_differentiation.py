@@ -1,6 +1,7 @@
 """Operations whose gradient has no derivative raise at the second one, instead of leaving terms of it out."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -64,21 +65,26 @@ def test_a_second_derivative_that_does_not_exist_raises(
 
 class _Pair(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x, y):
+    def forward(ctx: Any, x: Tensor, y: Tensor) -> Tensor:
         ctx.save_for_backward(x)
         return x * x
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad):
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         return 2 * grad * ctx.saved_tensors[0], None
+
+
+def pair(x: Tensor, y: Tensor) -> Tensor:
+    value: Tensor = _Pair.apply(x, y)  # type: ignore[no-untyped-call]
+    return value
 
 
 def test_gradients_are_given_as_they_are() -> None:
     x, y = torch.tensor([2.0], requires_grad=True), torch.ones(1, requires_grad=True)
     for create_graph in (False, True):
         of_x, of_y = torch.autograd.grad(
-            _Pair.apply(x, y).sum(), (x, y), create_graph=create_graph, allow_unused=True
+            pair(x, y).sum(), (x, y), create_graph=create_graph, allow_unused=True
         )
         assert of_x == 4
         assert of_y is None
@@ -87,7 +93,7 @@ def test_gradients_are_given_as_they_are() -> None:
 
 def test_gradients_that_depend_on_nothing_that_requires_one_have_none() -> None:
     x = torch.tensor([2.0])
-    (slope,) = torch.autograd.grad(_Pair.apply(x.requires_grad_(), x).sum(), x, create_graph=True)
+    (slope,) = torch.autograd.grad(pair(x.requires_grad_(), x).sum(), x, create_graph=True)
     assert slope.grad_fn is not None
     with pytest.raises(UnavailableError, match="Pair can be differentiated only once"):
         slope.backward()

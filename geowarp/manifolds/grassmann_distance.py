@@ -112,9 +112,10 @@ def _close_pairs(gram: Tensor, entries: int) -> Iterator[tuple[Tensor, Tensor, T
 def _lengths(gram: Tensor, symmetric: bool) -> Tensor:
     """Return ``√Σ arccos² σ`` of the products of all pairs, ``(b, N, M)``; if symmetric, of half of them."""
     if not symmetric:
-        cosine: Tensor = over_threads(torch.linalg.svdvals, gram).clamp_max_(1)
-        return cosine.arccos_().norm(dim=-1)
-    length = gram.new_zeros(gram.shape[:3])
+        angles: Tensor = over_threads(torch.linalg.svdvals, gram).clamp_max_(1).arccos_()
+        lengths: Tensor = torch.linalg.vector_norm(angles, dim=-1)
+        return lengths
+    length: Tensor = gram.new_zeros(gram.shape[:3])
     i, j = torch.triu_indices(gram.shape[1], gram.shape[2], device=gram.device)
     length[:, i, j] = length[:, j, i] = _lengths(gram[:, i, j], False)
     return length

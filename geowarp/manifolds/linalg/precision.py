@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["full_precision"]
+__all__ = ["full_precision", "working_precision"]
 
 _HALF = (torch.float16, torch.bfloat16)
 
@@ -55,3 +55,13 @@ def full_precision(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _raise_half(value: Any) -> Any:
     return value.float() if isinstance(value, Tensor) and value.dtype in _HALF else value
+
+
+def working_precision(x: Tensor) -> Tensor:
+    """Return x in float64, where the device has it.
+
+    Example:
+        >>> working_precision(torch.zeros(1)).dtype
+        torch.float64
+    """
+    return x if x.device.type == "mps" else x.double()

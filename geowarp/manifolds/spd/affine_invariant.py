@@ -7,11 +7,11 @@ from torch import Tensor
 from ..karcher import KarcherMean
 from ..linalg import safe_sqrt, sym
 from ..linalg.eigenfunction import symmetric_function
+from ..linalg.precision import working_precision
 from ..linalg.spectral import exp
 from ..weights import normalized_weights
 from .affine_invariant_distance import pairwise_squared_distance, squared_distance
 from .affine_invariant_mean import affine_invariant_mean, geometric_start
-from .pair_function import working_precision
 from .points import SymmetricPositiveDefinite, cholesky, inverse_factor, inverse_triangular, nearly_positive
 from .whitened import whiten
 

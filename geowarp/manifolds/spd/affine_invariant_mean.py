@@ -12,10 +12,10 @@ from ..linalg import sym
 from ..linalg.conjugate_gradients import conjugate_gradients
 from ..linalg.differentiation import once_differentiable
 from ..linalg.dimensions import append_dimensions
+from ..linalg.precision import working_precision
 from ..linalg.spectral import log
 from ..linalg.threads import is_concrete, over_threads
 from .affine_invariant_distance import squared_distance
-from .pair_function import working_precision
 from .points import cholesky, inverse_factor, nearly_positive
 
 __all__ = ["affine_invariant_mean", "geometric_start"]

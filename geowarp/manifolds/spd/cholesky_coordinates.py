@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .points import cholesky
+from .points import cholesky, nearly_positive
 
 __all__ = ["CholeskyChart"]
 
@@ -52,7 +52,7 @@ class CholeskyChart(NamedTuple):
     def of_coordinates(cls, coordinates: Tensor) -> "CholeskyChart":
         """Return the chart at the point with coordinates C: ``⌊L⌋ = ⌊C⌋`` and ``𝔻(L) = exp 𝔻(C)``."""
         factor = _with_diagonal(coordinates, _diagonal(coordinates).exp())
-        return cls(factor @ factor.mT, factor)
+        return cls(nearly_positive(factor @ factor.mT), factor)
 
     def point(self) -> Tensor:
         """Return P."""
@@ -86,7 +86,7 @@ class CholeskyChart(NamedTuple):
             residual = apart + apart.tril(-1).mT - half - half.mT - e @ e.mT
             e = e + self._factor_derivative(residual)[0]
             accurate = _with_diagonal(e, (_diagonal(e) / _diagonal(factor)).log1p())
-            correction = accurate - difference
+            correction = torch.where(accurate.isfinite(), accurate - difference, 0)
         return difference + correction
 
     def _factor_derivative(self, v: Tensor) -> tuple[Tensor, Tensor]:

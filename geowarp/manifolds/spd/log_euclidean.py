@@ -8,11 +8,12 @@ from torch import Tensor
 
 from ..linalg import sym
 from ..linalg.eigenfunction import frechet_derivative, symmetric_function
+from ..linalg.precision import working_precision
 from ..linalg.spectral import exp, log
 from ..linalg.threads import is_concrete, over_threads
 from .flat import FlatSPD
 from .logarithm_difference import logarithm_difference
-from .points import cholesky
+from .points import cholesky, nearly_positive
 
 __all__ = ["LogEuclideanSPD"]
 
@@ -27,9 +28,10 @@ class _LogarithmChart(NamedTuple):
     @classmethod
     def of_point(cls, matrix: Tensor) -> "_LogarithmChart":
         with torch.no_grad():
-            eigenvalues, vectors = over_threads(torch.linalg.eigh, matrix)
+            wide = working_precision(matrix)
+            eigenvalues, vectors = (part.to(matrix.dtype) for part in over_threads(torch.linalg.eigh, wide))
         if is_concrete(matrix) and not bool((eigenvalues > 0).all()):
-            cholesky(matrix)  # raises, with the matrix that is not positive definite
+            cholesky(wide)  # raises, with the matrix that is not positive definite
         logarithm = symmetric_function(matrix, log, decomposition=(eigenvalues, vectors))
         return cls(matrix, logarithm, eigenvalues, eigenvalues.log(), vectors)
 
@@ -37,7 +39,7 @@ class _LogarithmChart(NamedTuple):
     def of_coordinates(cls, logarithm: Tensor) -> "_LogarithmChart":
         with torch.no_grad():
             eigenvalues, vectors = over_threads(torch.linalg.eigh, logarithm)
-        matrix = symmetric_function(logarithm, exp, decomposition=(eigenvalues, vectors))
+        matrix = nearly_positive(symmetric_function(logarithm, exp, decomposition=(eigenvalues, vectors)))
         return cls(matrix, logarithm, eigenvalues.exp(), eigenvalues, vectors)
 
     def point(self) -> Tensor:

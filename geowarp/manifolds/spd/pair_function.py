@@ -6,10 +6,11 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor
 
+from ..linalg.precision import working_precision
 from ..linalg.threads import is_concrete, map_over_threads
 from .points import inverse_factor
 
-__all__ = ["PairFunction", "all_pairs", "of_pairs", "working_precision"]
+__all__ = ["PairFunction", "all_pairs", "of_pairs"]
 
 Block = TypeVar("Block")
 Result = TypeVar("Result")
@@ -41,16 +42,6 @@ class PairFunction(Protocol):
     def differentiable_gradient(self, x: Tensor, y: Tensor) -> Tensor:
         """Return the gradient with respect to x of batches ``(..., n, n)``, for second derivatives."""
         ...
-
-
-def working_precision(x: Tensor) -> Tensor:
-    """Return x in float64, where the device has it.
-
-    Example:
-        >>> working_precision(torch.zeros(1)).dtype
-        torch.float64
-    """
-    return x if x.device.type == "mps" else x.double()
 
 
 def _flat(*tensors: Tensor) -> list[Tensor]:

@@ -8,6 +8,7 @@ from ...errors import NotOnManifoldError
 from ..base import Manifold
 from ..linalg import full_precision, sym
 from ..linalg.eigenfunction import symmetric_function
+from ..linalg.precision import working_precision
 from ..linalg.spectral import exp
 from ..linalg.threads import is_concrete
 from ..sampling import gaussian, shape_of
@@ -97,8 +98,7 @@ def nearly_positive(x: Tensor) -> Tensor:
     if x.numel() == 0:
         return x
     with torch.no_grad():
-        _, info = torch.linalg.cholesky_ex(x)
-        raised = torch.where((info == 0)[..., None, None], 0, _floor(x))
+        raised = torch.where(_is_definite(x)[..., None, None], 0, _floor(x))
     return x + raised * torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
 
 
@@ -148,11 +148,11 @@ class SymmetricPositiveDefinite(Manifold):
     def point_residual(self, x: Tensor) -> Tensor:
         """Return ``‖x − xᵀ‖ / ‖x‖``, plus ``1 + |λ| / ‖x‖`` for a smallest eigenvalue λ below 0."""
         size, skewness = _size_and_skewness(x)
-        _, info = torch.linalg.cholesky_ex(x)
-        if is_concrete(x) and not bool(info.any()):
+        definite = _is_definite(x)
+        if is_concrete(x) and bool(definite.all()):
             return skewness
         smallest: Tensor = torch.linalg.eigvalsh(torch.where(x.isfinite(), x, 0))[..., 0]
-        return skewness + torch.where(info > 0, 1 + smallest.clamp_max(0).abs() / size, 0)
+        return skewness + torch.where(definite, 0, 1 + smallest.clamp_max(0).abs() / size)
 
     @full_precision
     def unchecked_residual(self, x: Tensor) -> Tensor:
@@ -175,8 +175,7 @@ class SymmetricPositiveDefinite(Manifold):
         floor = _floor(x)
         unit: float = _FLOOR * x.shape[-1] ** 0.5 * torch.finfo(x.dtype).eps
         lifted = x + floor / unit * symmetric_function(x * (unit / floor), _Lift(unit))
-        _, info = torch.linalg.cholesky_ex(x.detach())
-        return torch.where((info == 0)[..., None, None], x, sym(lifted))
+        return torch.where(_is_definite(x.detach())[..., None, None], x, sym(lifted))
 
     def proju(self, x: Tensor, u: Tensor) -> Tensor:
         """Return the symmetric part of ``u``."""
@@ -208,10 +207,18 @@ class SymmetricPositiveDefinite(Manifold):
     def _check_point_on_manifold(
         self, x: Tensor, *, atol: float = 1e-5, rtol: float = 1e-5
     ) -> tuple[bool, str | None]:
-        _, info = torch.linalg.cholesky_ex(x.detach())
-        if bool(info.any()):
-            return False, _describe(x.detach(), info > 0)
+        definite = _is_definite(x.detach())
+        if not bool(definite.all()):
+            return False, _describe(x.detach(), ~definite)
         return super()._check_point_on_manifold(x, atol=atol, rtol=rtol)
+
+
+def _is_definite(x: Tensor) -> Tensor:
+    """Return whether there is a Cholesky factor, also in float64, in which operations may work, ``(...)``."""
+    _, info = torch.linalg.cholesky_ex(x)
+    definite: Tensor = info == 0
+    wide = working_precision(x)
+    return definite if wide is x else definite & (torch.linalg.cholesky_ex(wide)[1] == 0)
 
 
 def _size_and_skewness(x: Tensor) -> tuple[Tensor, Tensor]:

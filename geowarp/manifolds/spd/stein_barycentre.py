@@ -11,10 +11,10 @@ from ..linalg import full_precision, sym
 from ..linalg.conjugate_gradients import conjugate_gradients
 from ..linalg.differentiation import once_differentiable
 from ..linalg.dimensions import append_dimensions
+from ..linalg.precision import working_precision
 from ..linalg.threads import is_concrete
 from ..weights import normalized_weights
 from .affine_invariant_mean import geometric_start
-from .pair_function import working_precision
 from .points import cholesky, inverse_triangular, nearly_positive
 
 __all__ = ["stein_mean"]
