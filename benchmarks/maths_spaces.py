@@ -82,15 +82,19 @@ def _geomstats_grassmann(a: Array, count: int) -> Rival:
 
     def run() -> Array:
         row = np.full(len(a), np.nan)
-        row[list(SAMPLE)] = [metric.dist(projectors[0], projectors[j]) for j in SAMPLE]
+        row[list(SAMPLE)] = [metric.dist(projectors[0], projectors[j]) / 2**0.5 for j in SAMPLE]
         return row if len(a) > max(SAMPLE) else row[: len(a)]
 
     return Rival(run, len(a) ** 2 / count)
 
 
 def chordal_pairwise(device: torch.device, small: bool) -> Problem:
-    """Return all chordal distances of the same subspaces; the rivals are the projectors written out."""
+    """Return all chordal distances of the same subspaces, the second of which is close to the first.
+
+    The rivals are what one writes oneself: differences of projectors, and ``k − ‖xᵀy‖²``.
+    """
     x = _subspaces(6 if small else 500, None, device)
+    x[1] = Grassmann().projx(x[0] + 1e-6 * torch.randn_like(x[0]))
 
     def projectors() -> torch.Tensor:
         flat = (x @ x.mT).flatten(-2)
