@@ -184,3 +184,15 @@ def test_all_pairs_compile_in_one_graph() -> None:
     x = Grassmann().random(3, 6, 2).clone()
     compiled = torch.compile(lambda a, b: Grassmann().cdist(a, b), fullgraph=True, backend="eager")
     torch.testing.assert_close(compiled(x, x), Grassmann().cdist(x, x))
+
+
+def test_a_set_with_itself_is_the_table_of_two_sets() -> None:
+    x = Grassmann().random(2, 7, 9, 3, dtype=torch.float64).detach().as_subclass(torch.Tensor)
+    x[:, 1] = Grassmann().projx(x[:, 0] + 1e-6 * torch.randn_like(x[:, 0]))
+    weight = torch.randn(2, 7, 7, dtype=torch.float64)
+    one, copy, other = (x.clone().requires_grad_() for _ in range(3))
+    table, expected = Grassmann().cdist(one, one), Grassmann().cdist(copy, other)
+    torch.testing.assert_close(table, expected)
+    (gradient,) = torch.autograd.grad((weight * table).sum(), one)
+    first, second = torch.autograd.grad((weight * expected).sum(), (copy, other))
+    torch.testing.assert_close(gradient, first + second)

@@ -16,7 +16,13 @@ from spd_samples import covariances, pair
 from torch import Tensor
 
 from geowarp import NotOnManifoldError
-from geowarp.manifolds import BuresWassersteinSPD, LogCholeskySPD, LogEuclideanSPD, Manifold
+from geowarp.manifolds import (
+    AffineInvariantSPD,
+    BuresWassersteinSPD,
+    LogCholeskySPD,
+    LogEuclideanSPD,
+    Manifold,
+)
 from geowarp.manifolds.linalg import sym
 
 DTYPES = [torch.float32, torch.float64]
@@ -359,3 +365,20 @@ def test_exact_values_come_from_many_digits() -> None:
     assert abs(spd_samples.log_euclidean(a, b) - mpmath.log(4)) < 1e-15
     assert abs(spd_samples.log_cholesky(a, b) - mpmath.log(2)) < 1e-15
     assert abs(spd_samples.bures_wasserstein(a, b) - mpmath.sqrt(2)) < 1e-15
+
+
+@pytest.mark.parametrize("condition", [1e6, 1e8, 1e12])
+@pytest.mark.parametrize(
+    "spd", [AffineInvariantSPD(), LogEuclideanSPD(), LogCholeskySPD(), BuresWassersteinSPD()], ids=repr
+)
+def test_float32_matrices_beyond_its_rounding_are_points_once_projected(
+    spd: Manifold, condition: float
+) -> None:
+    basis, _ = torch.linalg.qr(torch.randn(6, 10, 10, dtype=torch.float64))
+    eigenvalues = torch.logspace(0, -math.log10(condition), 10, dtype=torch.float64)
+    x = spd.projx(((basis * eigenvalues) @ basis.mT).float())
+    torch.linalg.cholesky(x.double())  # exists
+    pairwise = spd.cdist(x, x)
+    results = (pairwise, spd.mean(x), spd.logmap(x[0], x), spd.expmap(x[0], spd.logmap(x[0], x)))
+    assert all(bool(result.isfinite().all()) for result in results)
+    assert spd.check_point_on_manifold(results[1])

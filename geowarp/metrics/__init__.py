@@ -1,4 +1,4 @@
-"""Numbers about points: pairwise distances and Fréchet means, on any manifold."""
+"""Distances, means, medians and statistics of points on any manifold, of tensors or numpy arrays."""
 
 from .chordal_mean import ChordalMean, chordal_mean
 from .kernels import binet_cauchy_kernel, gaussian_kernel, projection_kernel
