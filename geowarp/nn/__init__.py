@@ -1,6 +1,6 @@
 """Modules whose parameters live on manifolds."""
 
-from .attention import linear_attention
+from .attention import delta_attention, linear_attention, unit_keys
 from .bdh import BDH
 from .config import BDHConfig
 from .low_rank import LowRankFactor
@@ -11,8 +11,10 @@ __all__ = [
     "BDH",
     "BDHConfig",
     "LowRankFactor",
+    "delta_attention",
     "linear_attention",
     "rotary_table",
     "rotate_pairs",
     "sample_tokens",
+    "unit_keys",
 ]

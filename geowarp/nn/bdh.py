@@ -88,7 +88,9 @@ class BDH(nn.Module):
         heads = (self.config.n_head, self.config.neurons_per_head)
         x = F.relu(self.decoder_x.expand(v)).unflatten(-1, heads).transpose(-3, -2)
         keys = rotate_pairs(x, *rotation)
-        read = _layer_norm(linear_attention(keys, keys, v.unsqueeze(-3)))
+        read = _layer_norm(
+            linear_attention(keys, keys, v.unsqueeze(-3), form="quadratic", read="exclusive")[0]
+        )
         y = x * F.relu(self.decoder_y.expand_heads(read))
         y = F.dropout(y, self.config.dropout, self.training)
         return _layer_norm(v + _layer_norm(self.encoder.compress(y.transpose(-3, -2).flatten(-2))))
