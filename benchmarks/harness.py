@@ -27,8 +27,8 @@ def interleaved(
     """
     counts = {}
     for name, run in rivals.items():
-        run()
-        counts[name] = max(1, round(turn / max(_seconds(run, device, 2), 1e-6)))
+        long = _seconds(run, device, 1) > turn
+        counts[name] = 1 if long else max(1, round(turn / max(_seconds(run, device, 2), 1e-6)))
     samples: dict[str, list[float]] = {name: [] for name in rivals}
     names = list(rivals)
     for i in range(rounds):

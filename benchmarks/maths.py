@@ -10,15 +10,13 @@ is skipped.
 """
 
 import argparse
-import ctypes
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import harness
 import maths_spaces
 import maths_spd
+import memory
 import torch
 from maths_problem import Problem, as_numpy, quiet
 
@@ -57,35 +55,14 @@ def _row(
 
 
 def _peak_of(name: str, rival: str, device: torch.device) -> float | None:
-    """Return the peak memory of a call in megabytes: of the device, or of a new process on the CPU."""
-    command = [sys.executable, __file__, "--device", str(device), "--peak", name, rival]
-    output = subprocess.run(command, capture_output=True, text=True, check=False).stdout.split()
-    return float(output[-1]) if output else None
+    return memory.in_new_process(__file__, "--device", str(device), "--peak", name, rival)
 
 
 def peak(name: str, rival: str, device: torch.device) -> float | None:
     """Return how many megabytes one call adds at its highest, after a call on a small problem."""
     with quiet():
         PROBLEMS[name](device, True).rivals[rival].run()
-        run = PROBLEMS[name](device, False).rivals[rival].run
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(device)
-            before = torch.cuda.memory_allocated(device)
-            run()
-            return (torch.cuda.max_memory_allocated(device) - before) / 1e6
-        try:
-            ctypes.CDLL("libc.so.6").malloc_trim(0)  # what was freed goes back to the system
-            Path("/proc/self/clear_refs").write_text("5")  # forgets the highest resident size until now
-        except (OSError, AttributeError):
-            return None
-        resident = _status("VmRSS")
-        run()
-        return (_status("VmHWM") - resident) / 1e3
-
-
-def _status(field: str) -> float:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(float(line.split()[1]) for line in lines if line.startswith(field))
+        return memory.peak_megabytes(PROBLEMS[name](device, False).rivals[rival].run, device)
 
 
 def main() -> None:
