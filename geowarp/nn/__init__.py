@@ -3,7 +3,10 @@
 from .attention import delta_attention, linear_attention, unit_keys
 from .bdh import BDH
 from .config import BDHConfig
+from .gains import low_rank_gain
 from .low_rank import LowRankFactor
+from .low_rank_linear import LowRankLinear
+from .relu_low_rank import ReLULowRank
 from .rotary import rotary_table, rotate_pairs
 from .sampling import sample_tokens
 
@@ -11,8 +14,11 @@ __all__ = [
     "BDH",
     "BDHConfig",
     "LowRankFactor",
+    "LowRankLinear",
+    "ReLULowRank",
     "delta_attention",
     "linear_attention",
+    "low_rank_gain",
     "rotary_table",
     "rotate_pairs",
     "sample_tokens",

@@ -5,10 +5,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import GeowarpError
-from ..manifolds import Manifold
+from ..manifolds import Manifold, Stiefel
 from ..manifolds.parameter import ManifoldParameter, manifold_of
 
-__all__ = ["LowRankFactor"]
+__all__ = ["LowRankFactor", "check_rank", "orthonormal_factor"]
 
 
 class LowRankFactor(nn.Module):
@@ -53,18 +53,25 @@ class LowRankFactor(nn.Module):
         """The manifold of X."""
         return manifold_of(self.weight)
 
-    def expand(self, v: Tensor) -> Tensor:
-        """Return ``W v`` for ``v (..., d)``, of shape ``(..., n)``."""
-        return F.linear(self._scaled(v), self.weight)
+    def expand(self, v: Tensor, bias: Tensor | None = None) -> Tensor:
+        """Return ``W v + bias`` for ``v (..., d)``, of shape ``(..., n)``."""
+        return F.linear(self._scaled(v), self.weight, bias)
 
     def expand_heads(self, v: Tensor) -> Tensor:
-        """Return ``W_i v_i``, W cut into h blocks of rows: ``(..., h, T, d)`` to ``(..., h, T, n/h)``."""
-        blocks = self.weight.unflatten(0, (v.shape[-3], -1))
-        return torch.einsum("...htd,hnd->...htn", self._scaled(v), blocks)
+        """Return ``W_i v_i``, W cut into h blocks of rows: ``(h, ..., T, d)`` to ``(h, ..., T, n/h)``."""
+        blocks = self.weight.unflatten(0, (v.shape[0], -1))
+        y = torch.bmm(self._scaled(v).flatten(1, -2), blocks.mT)
+        return y.view(*v.shape[:-1], blocks.shape[1])
 
     def compress(self, y: Tensor) -> Tensor:
         """Return ``Wᵀ y`` for ``y (..., n)``, of shape ``(..., d)``."""
         return self._scaled(y @ self.weight)
+
+    def compress_heads(self, y: Tensor) -> Tensor:
+        """Return ``Σ W_iᵀ y_i``, W cut into h blocks of rows: ``(h, ..., T, n/h)`` to ``(..., T, d)``."""
+        blocks = self.weight.unflatten(0, (y.shape[0], -1))
+        z = torch.bmm(y.flatten(1, -2), blocks).sum(0)
+        return self._scaled(z.view(*y.shape[1:-1], blocks.shape[2]))
 
     def effective(self) -> Tensor:
         """Return ``W``, for export and diagnostics."""
@@ -80,3 +87,34 @@ class LowRankFactor(nn.Module):
         if self.diagonal is not None:
             v = v * self.diagonal
         return v if self.gain == 1 else v * self.gain
+
+
+def orthonormal_factor(
+    n: int, d: int, *, manifold: Manifold | None, gain: float = 1.0, diagonal: bool = False
+) -> LowRankFactor:
+    """Return a factor with orthonormal columns at the start, also where it is free.
+
+    Example:
+        >>> factor = orthonormal_factor(8, 3, manifold=None)
+        >>> torch.allclose(factor.weight.mT @ factor.weight, torch.eye(3), atol=1e-6)
+        True
+    """
+    factor = LowRankFactor(n, d, manifold=manifold, gain=gain, diagonal=diagonal)
+    if manifold is None:
+        with torch.no_grad():
+            factor.weight.copy_(Stiefel().random(n, d))
+    return factor
+
+
+def check_rank(name: str, in_features: int, out_features: int, rank: int) -> None:
+    """Raise where the sizes are those of no map of this rank; ``name`` begins the message.
+
+    Example:
+        >>> check_rank("LowRankLinear", 4, 6, 4)
+    """
+    largest = min(in_features, out_features)
+    if not 1 <= rank <= largest:
+        raise GeowarpError(
+            f"{name}: rank = {rank} must be between 1 and {largest}, "
+            f"the smaller of in_features = {in_features} and out_features = {out_features}"
+        )
