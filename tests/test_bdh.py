@@ -82,14 +82,14 @@ def reference_logits(state: dict[str, Tensor], n_layer: int, sequence: Tensor) -
 def test_logits_equal_the_reference(config: BDHConfig) -> None:
     model, batch = build(config), tokens(2, 7)
     expected = [reference_logits(model.official_state_dict(), config.n_layer, row) for row in batch]
-    torch.testing.assert_close(model(batch), torch.stack(expected), atol=1e-12, rtol=1e-12)
+    torch.testing.assert_close(model(batch)[0], torch.stack(expected), atol=1e-12, rtol=1e-12)
 
 
 def test_gradients_equal_those_of_the_reference() -> None:
     model, sequence = build(EUCLIDEAN), tokens(6)
     state = {name: tensor.requires_grad_() for name, tensor in model.official_state_dict().items()}
     reference_logits(state, EUCLIDEAN.n_layer, sequence).square().sum().backward()
-    model(sequence).square().sum().backward()
+    model(sequence)[0].square().sum().backward()
     heads = (EUCLIDEAN.n_head, EUCLIDEAN.neurons_per_head)
     own = {
         "embed.weight": model.embed.weight.grad,
@@ -115,7 +115,7 @@ def test_gradients_equal_finite_differences(config: BDHConfig) -> None:
     values = tuple(p.detach().as_subclass(Tensor).clone().requires_grad_() for p in model.parameters())
 
     def logits(*leaves: Tensor) -> Tensor:
-        out: Tensor = torch.func.functional_call(model, dict(zip(names, leaves, strict=True)), (batch,))
+        out: Tensor = torch.func.functional_call(model, dict(zip(names, leaves, strict=True)), (batch,))[0]
         return out
 
     assert torch.autograd.gradcheck(logits, values)
@@ -134,7 +134,7 @@ def test_official_state_round_trip(config: BDHConfig) -> None:
     }
     free = BDH.from_official({**state, "attn.freqs": torch.zeros(1, 1, 1, 16)}, config)
     assert free.config == EUCLIDEAN
-    torch.testing.assert_close(free(batch), model(batch), atol=1e-12, rtol=1e-12)
+    torch.testing.assert_close(free(batch)[0], model(batch)[0], atol=1e-12, rtol=1e-12)
     for name, tensor in free.official_state_dict().items():
         assert torch.equal(tensor, state[name])
 
@@ -185,11 +185,11 @@ def test_positive_rescaling_of_a_factor_only_meets_the_epsilon(config: BDHConfig
     factors = (model.decoder_x, model.decoder_y, model.encoder)
     for factor in factors:
         factor.gain = 1e3
-    before = model(batch)
+    before = model(batch)[0]
     getattr(model, name).gain *= 7
-    torch.testing.assert_close(model(batch), before, atol=1e-8, rtol=1e-6)
+    torch.testing.assert_close(model(batch)[0], before, atol=1e-8, rtol=1e-6)
     getattr(model, name).gain *= -1
-    assert (model(batch) - before).abs().max() > 1e-3
+    assert (model(batch)[0] - before).abs().max() > 1e-3
 
 
 @BOTH
@@ -198,7 +198,7 @@ def test_causality(config: BDHConfig) -> None:
     for t in range(9):
         after = before.clone()
         after[t] = (after[t] + 1) % config.vocab_size
-        changed = (model(after) != model(before)).any(-1)
+        changed = (model(after)[0] != model(before)[0]).any(-1)
         assert not changed[:t].any()
         assert changed[t]
 
@@ -206,10 +206,10 @@ def test_causality(config: BDHConfig) -> None:
 @BOTH
 def test_batch_equals_loop(config: BDHConfig) -> None:
     model, batch = build(config), tokens(2, 3, 6)
-    rows = torch.stack([torch.stack([model(row) for row in block]) for block in batch])
-    torch.testing.assert_close(model(batch), rows)
-    assert model(batch[:0]).shape == (0, 3, 6, 11)
-    assert model(batch.mT.contiguous().mT).equal(model(batch))
+    rows = torch.stack([torch.stack([model(row)[0] for row in block]) for block in batch])
+    torch.testing.assert_close(model(batch)[0], rows)
+    assert model(batch[:0])[0].shape == (0, 3, 6, 11)
+    assert model(batch.mT.contiguous().mT)[0].equal(model(batch)[0])
 
 
 @BOTH
@@ -217,7 +217,7 @@ def test_state_dict_round_trip(config: BDHConfig) -> None:
     model, batch = build(config), tokens(2, 5)
     copy = BDH(config).double()
     copy.load_state_dict(model.state_dict())
-    assert torch.equal(copy(batch), model(batch))
+    assert torch.equal(copy(batch)[0], model(batch)[0])
     assert dict(named_manifolds(copy)) == dict(named_manifolds(model))
 
 
@@ -226,16 +226,16 @@ def test_compiles_in_one_graph(config: BDHConfig) -> None:
     torch.compiler.reset()
     model, batch = build(config), tokens(2, 5)
     compiled = torch.compile(model, fullgraph=True, backend="eager")
-    torch.testing.assert_close(compiled(batch), model(batch))
+    torch.testing.assert_close(compiled(batch)[0], model(batch)[0])
 
 
 def test_dropout_acts_in_training_only() -> None:
     model, batch = build(replace(STIEFEL, dropout=0.5)), tokens(2, 5)
-    assert not torch.equal(model(batch), model(batch))
+    assert not torch.equal(model(batch)[0], model(batch)[0])
     model.eval()
     expected = build(STIEFEL)
     expected.load_state_dict(model.state_dict())
-    assert torch.equal(model(batch), expected(batch))
+    assert torch.equal(model(batch)[0], expected(batch)[0])
 
 
 def test_factors_stay_on_stiefel_in_training() -> None:
@@ -243,7 +243,7 @@ def test_factors_stay_on_stiefel_in_training() -> None:
     optimizer = geoopt.optim.RiemannianAdam(model.parameters(), lr=0.1)
     losses = []
     for _ in range(60):
-        logits = model(batch[:, :-1])
+        logits = model(batch[:, :-1])[0]
         loss = nn.functional.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten())
         optimizer.zero_grad()
         loss.backward()
@@ -266,7 +266,7 @@ def test_generate() -> None:
     greedy = model.generate(prompt, 5, temperature=0)
     assert torch.equal(greedy, model.generate(prompt, 5, top_k=1))
     assert torch.equal(greedy[:2], model.generate(prompt[:2], 5, temperature=0))
-    assert torch.equal(greedy[:, 4:], model.eval()(greedy)[:, 3:-1].argmax(-1))
+    assert torch.equal(greedy[:, 4:], model.eval()(greedy)[0][:, 3:-1].argmax(-1))
     assert torch.equal(model.generate(prompt, 0), prompt)
     assert torch.equal(model.generate(prompt[0], 5, temperature=0), greedy[0])
     with pytest.raises(ValueError, match="prompt is empty"):

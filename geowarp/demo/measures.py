@@ -21,7 +21,7 @@ def factor_of(model: BDH, symbol: str) -> LowRankFactor:
 
 def token_loss(model: BDH, windows: Tensor) -> Tensor:
     """Return the mean cross-entropy, in nats, of every byte of ``windows (B, T + 1)`` but the first."""
-    return F.cross_entropy(model(windows[:, :-1]).flatten(0, 1), windows[:, 1:].flatten())
+    return F.cross_entropy(model(windows[:, :-1])[0].flatten(0, 1), windows[:, 1:].flatten())
 
 
 @torch.no_grad()

@@ -1,24 +1,37 @@
 """Modules whose parameters live on manifolds."""
 
 from .attention import delta_attention, linear_attention, unit_keys
-from .bdh import BDH
+from .bdh import BDH, LayerActivations
 from .config import BDHConfig
+from .decay import Decay
 from .gains import low_rank_gain
+from .generation import GenerationSettings
 from .low_rank import LowRankFactor
 from .low_rank_linear import LowRankLinear
+from .merge import merge
 from .relu_low_rank import ReLULowRank
 from .rotary import rotary_table, rotate_pairs
 from .sampling import sample_tokens
+from .state import BDHState
+from .synapse import Synapse
+from .tokens import pad_left
 
 __all__ = [
     "BDH",
     "BDHConfig",
+    "BDHState",
+    "Decay",
+    "GenerationSettings",
+    "LayerActivations",
     "LowRankFactor",
     "LowRankLinear",
     "ReLULowRank",
+    "Synapse",
     "delta_attention",
     "linear_attention",
     "low_rank_gain",
+    "merge",
+    "pad_left",
     "rotary_table",
     "rotate_pairs",
     "sample_tokens",

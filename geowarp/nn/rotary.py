@@ -1,16 +1,19 @@
 """Rotary positions: pairs of neighbouring features, turned by angles that grow with the position."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 __all__ = ["rotary_table", "rotate_pairs"]
 
+_STRIDE = 16
+
 
 def rotary_table(
     length: int,
-    width: int,
+    width: int | Sequence[int],
     *,
     theta: float = 2.0**16,
     start: int = 0,
@@ -24,7 +27,7 @@ def rotary_table(
 
     Args:
         length: number of positions.
-        width: number of features, even.
+        width: number of features, even; or the widths of several blocks side by side, each with its own j.
         theta: ratio of the fastest to the slowest frequency.
         start: the first position.
         dtype: of the result; by default torch's default.
@@ -40,15 +43,27 @@ def rotary_table(
         (tensor(0.5403), tensor(0.8415))
     """
     dtype = torch.get_default_dtype() if dtype is None else dtype
-    position = torch.arange(start, start + length, dtype=torch.float64, device=device)
+    widths = (width,) if isinstance(width, int) else tuple(width)
+    frequency = torch.cat([_cycles_per_position(w, theta, device) for w in widths])
+    # e^{i(a + b)} for a coarse and a fine grid: sixteen times fewer sines than positions
+    coarse = torch.arange(start, start + length, _STRIDE, dtype=torch.float64, device=device)
+    fine = torch.arange(_STRIDE, dtype=torch.float64, device=device)
+    a, b = ((z[:, None] * frequency).frac() * (2 * math.pi) for z in (coarse, fine))
+    a = a.unsqueeze(1)
+    cos = a.cos() * b.cos() - a.sin() * b.sin()
+    sin = a.sin() * b.cos() + a.cos() * b.sin()
+    return cos.flatten(0, 1)[:length].to(dtype), sin.flatten(0, 1)[:length].to(dtype)
+
+
+def _cycles_per_position(width: int, theta: float, device: torch.device | str | None) -> Tensor:
     exponent = torch.arange(0, width, 2, dtype=torch.float64, device=device) / width
-    cycles = position[:, None] * (theta**-exponent / (2 * math.pi))
-    angle = cycles.remainder(1) * (2 * math.pi)
-    return angle.cos().to(dtype), angle.sin().to(dtype)
+    return theta**-exponent / (2 * math.pi)
 
 
 def rotate_pairs(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Return ``x (..., T, width)`` with each pair of features 2j, 2j + 1 turned by its angle.
+
+    Half-precision features are turned in the table's dtype.
 
     Args:
         x: features of T positions.
@@ -59,5 +74,9 @@ def rotate_pairs(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         >>> rotate_pairs(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.6]]), torch.tensor([[0.8]]))
         tensor([[0.6000, 0.8000]])
     """
-    first, second = x.unflatten(-1, (-1, 2)).unbind(-1)
-    return torch.stack((first * cos - second * sin, first * sin + second * cos), dim=-1).flatten(-2)
+    pairs = x.to(torch.promote_types(x.dtype, cos.dtype)).unflatten(-1, (-1, 2))
+    if torch.compiler.is_compiling():
+        first, second = pairs.unbind(-1)
+        return torch.stack((first * cos - second * sin, first * sin + second * cos), dim=-1).flatten(-2)
+    turned = torch.view_as_complex(pairs.contiguous()) * torch.complex(cos, sin)
+    return torch.view_as_real(turned).flatten(-2)

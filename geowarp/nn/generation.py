@@ -1,0 +1,133 @@
+"""Text from a BDH model, token by token, from its state."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from typing_extensions import TypedDict, Unpack
+
+from ..errors import GeowarpError
+from .sampling import check_sampling, sample_tokens
+from .state import BDHState
+from .tokens import check_tokens
+
+if TYPE_CHECKING:
+    from .bdh import BDH
+
+__all__ = ["Generation", "GenerationSettings"]
+
+
+class GenerationSettings(TypedDict, total=False):
+    """How ``BDH.generate`` and ``BDH.stream`` choose tokens, and from where they go on; all are optional.
+
+    Args:
+        temperature: divides the logits; 0 takes the likeliest token. By default 1.
+        top_k: draw from the k likeliest tokens only.
+        top_p: draw from the fewest likeliest tokens whose probability together reaches p, in (0, 1].
+        stop_token: a row ends with its first stop token, and is filled up with it; where all rows have
+            ended, so does the result.
+        mask: ``(..., T)``, False where the prompt is padding on the left, as from ``pad_left``.
+        state: what was read before the prompt; by default nothing.
+        sparse: whether to touch only the rows of active neurons, which is exact; by default where that is
+            cheaper.
+        generator: source of randomness, on the device of the model.
+
+    Example:
+        >>> GenerationSettings(temperature=0.8, top_p=0.95)
+        {'temperature': 0.8, 'top_p': 0.95}
+    """
+
+    temperature: float
+    top_k: int | None
+    top_p: float | None
+    stop_token: int | None
+    mask: Tensor | None
+    state: BDHState | None
+    sparse: bool | None
+    generator: torch.Generator | None
+
+
+class Generation:
+    """One text in the making: iterating draws its tokens ``(...)``, without dropout and without gradients.
+
+    Args:
+        model: a BDH model.
+        prompt: token indices ``(..., T)``.
+        max_new_tokens: how many tokens to draw at most.
+        settings: see ``GenerationSettings``.
+
+    Raises:
+        GeowarpError: see ``BDH.generate``.
+    """
+
+    def __init__(
+        self, model: "BDH", prompt: Tensor, max_new_tokens: int, **settings: Unpack[GenerationSettings]
+    ) -> None:
+        unknown = sorted(settings.keys() - GenerationSettings.__annotations__.keys())
+        if unknown:
+            raise TypeError(f"BDH.generate: unknown setting {unknown[0]!r}")
+        self._temperature = settings.get("temperature", 1.0)
+        self._top_k, self._top_p = settings.get("top_k"), settings.get("top_p")
+        check_sampling(self._temperature, self._top_k, self._top_p)
+        check_tokens(prompt, model.config.vocab_size, wait=True)
+        if prompt.shape[-1] == 0:
+            raise GeowarpError("BDH.generate: the prompt is empty; give at least one token")
+        if max_new_tokens < 0:
+            raise GeowarpError(f"BDH.generate: max_new_tokens = {max_new_tokens} is negative")
+        self._model, self._left, self._settings = model, max_new_tokens, settings
+        self._state: BDHState
+        with self._inference():
+            logits, self._state = model(prompt, settings.get("state"), settings.get("mask"))
+        self._logits: Tensor | None = logits[..., -1, :]
+        self._unread: Tensor | None = None
+        self._ended = torch.zeros_like(prompt[..., 0], dtype=torch.bool)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        """Yield the tokens ``(...)``, each as soon as it is drawn."""
+        while self._left > 0 and not self._over():
+            self._left -= 1
+            yield self._draw()
+
+    def state(self) -> BDHState:
+        """Return the state after the prompt and all tokens that were drawn."""
+        self._read()
+        return self._state
+
+    def _over(self) -> bool:
+        return self._settings.get("stop_token") is not None and bool(self._ended.all())
+
+    def _draw(self) -> Tensor:
+        logits, stop = self._read(), self._settings.get("stop_token")
+        token = sample_tokens(
+            logits,
+            temperature=self._temperature,
+            top_k=self._top_k,
+            top_p=self._top_p,
+            generator=self._settings.get("generator"),
+        )
+        if stop is not None:
+            token = token.masked_fill(self._ended, stop)
+            self._ended = self._ended | (token == stop)
+        self._unread, self._logits = token, None
+        return token
+
+    def _read(self) -> Tensor:
+        """Return the logits of the next token, after reading the last one that was drawn."""
+        if self._logits is None:
+            assert self._unread is not None
+            with self._inference():
+                self._logits, self._state = self._model.step(self._unread, self._state)
+        return self._logits
+
+    @contextmanager
+    def _inference(self) -> Iterator[None]:
+        # entered for each token and not around all, so that between two tokens nothing is changed for others
+        training = self._model.training
+        self._model.eval()
+        try:
+            with torch.no_grad():
+                yield
+        finally:
+            self._model.train(training)
