@@ -22,8 +22,8 @@ def low_rank_gain(gain: str | float, in_features: int, out_features: int, rank: 
     """Return the gain τ of ``W = τ U Vᵀ`` with m = ``in_features``, n = ``out_features``, r = ``rank``.
 
     U ``(n, r)`` and V ``(m, r)`` have orthonormal columns, so ``‖Wx‖ = τ ‖Vᵀx‖``, and ``‖Vᵀx‖²`` is r/m of
-    ``‖x‖²`` on average: over V for every x, and over x with uncorrelated entries of equal mean square for
-    every V. The mean square of a vector is ``‖x‖²`` over its length.
+    ``‖x‖²`` on average: over random V for every x, and for every V over x with centred, uncorrelated entries
+    of equal variance. The mean square of a vector is ``‖x‖²`` over its length.
 
     ============== ======== =================================================================
     gain           τ        what it keeps
