@@ -27,8 +27,8 @@ def merge(models: Sequence[BDH]) -> BDH:
     with n_i neurons in model i, which was itself merged from c_i models, c_i = 1 if it was not. X is on
     Stiefel without projection: ``XᵀX = Σ w_i² X_iᵀX_i / ‖w‖² = I``. With their gains ``√(n/d)``, the rows of
     ``D_x`` and ``D_y`` are the models' own, so a neuron fires as it did for the same v. The rows of E are
-    the original models over ``√Σ c_i``, a scale that LayerNorm ignores. Euclidean factors are concatenated as
-    they are.
+    those of the original models over ``√Σ c_i``, which LayerNorm ignores. Euclidean factors are concatenated
+    as they are.
 
     The embedding, the head, diagonals, decays and strengths are averaged with weights c_i, so that merging is
     associative. Models that were tuned from one base differ little in these. Where diagonals differ, their
