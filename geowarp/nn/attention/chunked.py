@@ -1,29 +1,72 @@
-"""Chunk by chunk: tables within a chunk, the state between chunks."""
+"""Chunk by chunk: tables of scores within a chunk, the state between chunks."""
 
-from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from ...manifolds.linalg.differentiation import once_differentiable
 from .arguments import Arguments
-from .quadratic import quadratic_attention
+from .chunk import Sequence
+from .chunked_backward import Adjoint, Needs
+from .chunked_forward import forward_sweep
 
 __all__ = ["chunked_attention"]
 
 
 def chunked_attention(arguments: Arguments, chunk: int | None) -> tuple[Tensor, Tensor]:
     """Return the outputs ``(..., T, V)`` and the last state ``(..., K, V)``, chunk by chunk."""
-    size, length = chunk or 128, arguments.k.shape[-2]
-    outputs, state = [], arguments.initial_state()
-    for start in range(0, max(length, 1), size):
-        output, state = quadratic_attention(_part(arguments, start, size, state))
-        outputs.append(output)
-    return torch.cat(outputs, dim=-2), state
+    q, k, v = arguments.q, arguments.k, arguments.v
+    size = default_chunk(k.shape[-2], v.shape[-1]) if chunk is None else chunk
+    options = (tuple(arguments.batch), arguments.exclusive, size)
+    queries = None if q is k else q
+    output, state = _ChunkedAttention.apply(  # type: ignore[no-untyped-call]
+        queries, k, v, arguments.beta, arguments.log_decay, arguments.state, *options
+    )
+    return output, state
 
 
-def _part(arguments: Arguments, start: int, size: int, state: Tensor) -> Arguments:
-    rows = slice(start, start + size)
-    q, k, v = (x[..., rows, :] for x in (arguments.q, arguments.k, arguments.v))
-    gates = (arguments.beta, arguments.log_decay)
-    beta, log_decay = (g if g is None or g.shape[-1] == 1 else g[..., rows] for g in gates)
-    return replace(arguments, q=q, k=k, v=v, beta=beta, log_decay=log_decay, state=state)
+def default_chunk(length: int, value_width: int) -> int:
+    """Return the number of positions per chunk."""
+    return max(length, 1) if length <= 2 * value_width else 128
+
+
+class _ChunkedAttention(torch.autograd.Function):
+    """The sweeps as one operation: it saves its inputs and, for the delta rule, the errors."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        q: Tensor | None,
+        k: Tensor,
+        v: Tensor,
+        beta: Tensor | None,
+        log_decay: Tensor | None,
+        state: Tensor | None,
+        batch: tuple[int, ...],
+        exclusive: bool,
+        size: int,
+    ) -> tuple[Tensor, Tensor]:
+        sequence = Sequence(q, k, v, beta, log_decay, state, batch, exclusive, size)
+        output, errors, last = forward_sweep(sequence)
+        ctx.save_for_backward(q, k, v, beta, log_decay, state, errors)
+        ctx.options = (batch, exclusive, size)
+        ctx.set_materialize_grads(False)
+        return output.view(*batch, *output.shape[-2:]), last.view(*batch, *last.shape[-2:])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, d_output: Tensor | None, d_state: Tensor | None) -> tuple[Tensor | None, ...]:
+        *inputs, errors = ctx.saved_tensors
+        sequence = Sequence(*inputs, *ctx.options)
+        everything = slice(None)
+        if d_output is None:
+            d_output = sequence.zeros(sequence.v.shape[-1])
+        else:
+            d_output = sequence.rows(d_output, everything)
+        d_state = None if d_state is None else sequence.rows(d_state, everything)
+        needs = Needs(*ctx.needs_input_grad[:6])
+        adjoint = Adjoint(sequence, errors, d_output, d_state, needs)
+        adjoint.run()
+        gradients = adjoint.gradients()
+        return (*gradients, None, None, None)

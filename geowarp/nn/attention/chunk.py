@@ -1,0 +1,133 @@
+"""One chunk of positions of an attention, and what is computed within it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
+
+from torch import Tensor
+
+from .decay import Decay, decay_of
+
+__all__ = ["Chunk", "Sequence"]
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """The tensors of C positions of N sequences.
+
+    Args:
+        rows: which positions.
+        q: queries ``(N, C, K)``, or None where they are the keys.
+        k: keys ``(N, C, K)``.
+        beta: write strengths ``(N, C, 1)``, or None for the Hebbian rule.
+        decay: the decays within the chunk.
+        exclusive: whether a position reads before it writes.
+    """
+
+    rows: slice
+    q: Tensor | None
+    k: Tensor
+    beta: Tensor | None
+    decay: Decay
+    exclusive: bool
+
+    @property
+    def queries(self) -> Tensor:
+        """The queries, also where they are the keys."""
+        return self.k if self.q is None else self.q
+
+    @property
+    def reads_predictions(self) -> bool:
+        """Whether a read is the prediction of the value: then ``O = V − Err``, and needs no scores."""
+        return self.q is None and self.exclusive and self.beta is not None
+
+    def products(self) -> tuple[Tensor | None, Tensor | None]:
+        """Return ``K Kᵀ`` where keys meet keys, and ``Q Kᵀ`` where outputs are read by scores."""
+        gram = self.k @ self.k.mT if self.q is None or self.beta is not None else None
+        if self.reads_predictions:
+            return gram, None
+        return gram, gram if self.q is None else self.q @ self.k.mT
+
+    def system(self, gram: Tensor) -> tuple[Tensor, Tensor]:
+        """Return A and A diag(β), ``A_ij = k_i·k_j exp(b_i − b_j)`` for j < i; ``(I + A diag(β)) Err = V − …``."""
+        weighed = self.decay.weigh(gram, exclusive=True)
+        assert self.beta is not None
+        return weighed, weighed * self.beta.mT
+
+    def write(self, state: Tensor | None, written: Tensor) -> Tensor:
+        """Return ``e^{b_C} S + (e^{b_C − b} K)ᵀ U``, in the memory of S."""
+        kept = self.decay.until_end(written)
+        if state is None:
+            return self.k.mT @ kept
+        return self.decay.across_(state).baddbmm_(self.k.mT, kept)
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """The inputs of an attention, as they came, and how to cut them into chunks.
+
+    Args:
+        q: queries, or None where they are the keys.
+        k: keys.
+        v: values.
+        beta: write strengths or None.
+        log_decay: log decays or None.
+        state: the state before the first position, or None for zeros.
+        batch: the broadcast leading dimensions; N is their product.
+        exclusive: whether a position reads before it writes.
+        size: positions per chunk.
+    """
+
+    q: Tensor | None
+    k: Tensor
+    v: Tensor
+    beta: Tensor | None
+    log_decay: Tensor | None
+    state: Tensor | None
+    batch: tuple[int, ...]
+    exclusive: bool
+    size: int
+
+    @property
+    def length(self) -> int:
+        """T."""
+        return self.k.shape[-2]
+
+    @property
+    def reads_predictions(self) -> bool:
+        """Whether ``O = V − Err``, see ``Chunk``."""
+        return self.q is None and self.exclusive and self.beta is not None
+
+    def rows(self, tensor: Tensor, rows: slice) -> Tensor:
+        """Return rows of a tensor ``(..., T, W)`` as ``(N, C, W)``; a view, where strides allow."""
+        part = tensor[..., rows, :]
+        return part.expand(*self.batch, *part.shape[-2:]).reshape(prod(self.batch), *part.shape[-2:])
+
+    def initial_state(self) -> Tensor | None:
+        """Return a copy of the state before the first position, ``(N, K, V)``."""
+        return None if self.state is None else self.rows(self.state, slice(None)).clone()
+
+    def empty(self, width: int) -> Tensor:
+        """Return memory for ``(N, T, width)``."""
+        return self.v.new_empty((prod(self.batch), self.length, width))
+
+    def zeros(self, width: int) -> Tensor:
+        """Return zeros ``(N, T, width)``."""
+        return self.empty(width).zero_()
+
+    def chunks(self, backwards: bool = False) -> Iterator[Chunk]:
+        """Yield the chunks, in order or from the last."""
+        starts = range(0, self.length, self.size)
+        for start in reversed(starts) if backwards else starts:
+            yield self._chunk(slice(start, min(start + self.size, self.length)))
+
+    def _chunk(self, rows: slice) -> Chunk:
+        q = None if self.q is None else self.rows(self.q, rows)
+        beta = None if self.beta is None else self._column(self.beta, rows)
+        log_decay = None if self.log_decay is None else self._column(self.log_decay, rows).squeeze(-1)
+        decay = decay_of(log_decay, rows.stop - rows.start, self.v.dtype)
+        return Chunk(rows, q, self.rows(self.k, rows), beta, decay, self.exclusive)
+
+    def _column(self, gate: Tensor, rows: slice) -> Tensor:
+        """Return rows of a gate as ``(N, C, 1)``."""
+        return self.rows(gate.expand(*gate.shape[:-1], self.length)[..., None], rows)
