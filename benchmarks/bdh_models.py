@@ -25,6 +25,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "geowarp stiefel gated_delta": {"factors": "stiefel", "synapse": "gated_delta"},
 }
 RIVALS = [*VARIANTS, "official"]
+CHECKPOINTED = "geowarp checkpointed"
 
 
 def build(name: str, config: BDHConfig, device: torch.device) -> nn.Module:
@@ -34,7 +35,8 @@ def build(name: str, config: BDHConfig, device: torch.device) -> nn.Module:
         official = OfficialBDH(config)
         model = official if name == "official" else BDH.from_official(official.state_dict(), config)
         return model.to(device)
-    return BDH(replace(config, **VARIANTS[name])).to(device)
+    changes = {"checkpoint": True} if name == CHECKPOINTED else VARIANTS[name]
+    return BDH(replace(config, **changes)).to(device)
 
 
 def logits_of(model: nn.Module, tokens: Tensor) -> Tensor:

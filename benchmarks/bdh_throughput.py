@@ -28,11 +28,13 @@ def _precision(
     config = models.QUICK_SIZE if quick else models.OFFICIAL_SIZE
     tokens = models.random_tokens(2 if quick else BATCH, LENGTH + 1, device)
     steps, rows, peaks = {}, [], {}
-    for name in models.RIVALS:
+    for name in [*models.RIVALS, models.CHECKPOINTED]:
         model = models.build(name, config, device)
         autocast = None if precision == torch.float32 else precision
         step = models.training_step(model, tokens, models.optimizer_for(model), autocast)
         try:
+            step()
+            model.zero_grad(set_to_none=True)
             peaks[name] = memory.peak_megabytes(step, device)
         except torch.cuda.OutOfMemoryError:
             rows.append(_row(precision, name) | {"skipped": "out of memory"})
