@@ -11,9 +11,8 @@ from .decay import Decay, decay_of
 __all__ = ["Chunk", "Sequence"]
 
 
-@dataclass(frozen=True)
 class Chunk:
-    """The tensors of C positions of N sequences.
+    """C positions of N sequences, with what is computed from their keys and queries alone.
 
     Args:
         rows: which positions.
@@ -24,35 +23,39 @@ class Chunk:
         exclusive: whether a position reads before it writes.
     """
 
-    rows: slice
-    q: Tensor | None
-    k: Tensor
-    beta: Tensor | None
-    decay: Decay
-    exclusive: bool
+    def __init__(
+        self, rows: slice, q: Tensor | None, k: Tensor, beta: Tensor | None, decay: Decay, exclusive: bool
+    ) -> None:
+        self.rows = rows
+        self.queries = k if q is None else q
+        self.k = k
+        self.beta = beta
+        self.decay = decay
+        self.exclusive = exclusive
+        self._gram: Tensor | None = None
+        self._scores: Tensor | None = None
 
-    @property
-    def queries(self) -> Tensor:
-        """The queries, also where they are the keys."""
-        return self.k if self.q is None else self.q
+    def gram(self) -> Tensor:
+        """Return ``K Kᵀ``, which is computed once."""
+        if self._gram is None:
+            self._gram = self.k @ self.k.mT
+        return self._gram
 
-    @property
-    def reads_predictions(self) -> bool:
-        """Whether a read is the prediction of the value: then ``O = V − Err``, and needs no scores."""
-        return self.q is None and self.exclusive and self.beta is not None
+    def scores(self) -> Tensor:
+        """Return ``Q Kᵀ``, which is computed once, and not at all where the queries are the keys."""
+        if self.queries is self.k:
+            return self.gram()
+        if self._scores is None:
+            self._scores = self.queries @ self.k.mT
+        return self._scores
 
-    def products(self) -> tuple[Tensor | None, Tensor | None]:
-        """Return ``K Kᵀ`` where keys meet keys, and ``Q Kᵀ`` where outputs are read by scores."""
-        gram = self.k @ self.k.mT if self.q is None or self.beta is not None else None
-        if self.reads_predictions:
-            return gram, None
-        return gram, gram if self.q is None else self.q @ self.k.mT
+    def weights(self) -> Tensor:
+        """Return ``P = Q Kᵀ ⊙ D``: how much of each write a position reads."""
+        return self.decay.weigh(self.scores(), self.exclusive)
 
-    def system(self, gram: Tensor) -> tuple[Tensor, Tensor]:
-        """Return A and A diag(β), ``A_ij = k_i·k_j exp(b_i − b_j)`` for j < i; ``(I + A diag(β)) Err = V − …``."""
-        weighed = self.decay.weigh(gram, exclusive=True)
-        assert self.beta is not None
-        return weighed, weighed * self.beta.mT
+    def overlaps(self) -> Tensor:
+        """Return ``A = K Kᵀ ⊙ D`` below the diagonal: how much of each write a position predicts."""
+        return self.decay.weigh(self.gram(), exclusive=True)
 
     def write(self, state: Tensor | None, written: Tensor) -> Tensor:
         """Return ``e^{b_C} S + (e^{b_C − b} K)ᵀ U``, in the memory of S."""
@@ -70,8 +73,8 @@ class Sequence:
         q: queries, or None where they are the keys.
         k: keys.
         v: values.
-        beta: write strengths or None.
-        log_decay: log decays or None.
+        beta: write strengths, broadcastable to ``(..., T, 1)``, or None.
+        log_decay: log decays, broadcastable to ``(..., T, 1)``, or None.
         state: the state before the first position, or None for zeros.
         batch: the broadcast leading dimensions; N is their product.
         exclusive: whether a position reads before it writes.
@@ -95,13 +98,17 @@ class Sequence:
 
     @property
     def reads_predictions(self) -> bool:
-        """Whether ``O = V − Err``, see ``Chunk``."""
+        """Whether a read is the prediction of the value: then ``O = V − Err`` needs no scores."""
         return self.q is None and self.exclusive and self.beta is not None
 
     def rows(self, tensor: Tensor, rows: slice) -> Tensor:
         """Return rows of a tensor ``(..., T, W)`` as ``(N, C, W)``; a view, where strides allow."""
         part = tensor[..., rows, :]
         return part.expand(*self.batch, *part.shape[-2:]).reshape(prod(self.batch), *part.shape[-2:])
+
+    def inputs(self) -> tuple[Tensor | None, ...]:
+        """Return the tensors, in the order of the fields."""
+        return self.q, self.k, self.v, self.beta, self.log_decay, self.state
 
     def initial_state(self) -> Tensor | None:
         """Return a copy of the state before the first position, ``(N, K, V)``."""
@@ -130,4 +137,4 @@ class Sequence:
 
     def _column(self, gate: Tensor, rows: slice) -> Tensor:
         """Return rows of a gate as ``(N, C, 1)``."""
-        return self.rows(gate.expand(*gate.shape[:-1], self.length)[..., None], rows)
+        return self.rows(gate.expand(*gate.shape[:-2], self.length, 1), rows)

@@ -19,10 +19,8 @@ def chunked_attention(arguments: Arguments, chunk: int | None) -> tuple[Tensor, 
     q, k, v = arguments.q, arguments.k, arguments.v
     size = default_chunk(k.shape[-2], v.shape[-1]) if chunk is None else chunk
     options = (tuple(arguments.batch), arguments.exclusive, size)
-    queries = None if q is k else q
-    output, state = _ChunkedAttention.apply(  # type: ignore[no-untyped-call]
-        queries, k, v, arguments.beta, arguments.log_decay, arguments.state, *options
-    )
+    gates = (None if gate is None else gate[..., None] for gate in (arguments.beta, arguments.log_decay))
+    output, state = _ChunkedAttention.apply(None if q is k else q, k, v, *gates, arguments.state, *options)  # type: ignore[no-untyped-call]
     return output, state
 
 
@@ -59,14 +57,10 @@ class _ChunkedAttention(torch.autograd.Function):
     def backward(ctx: Any, d_output: Tensor | None, d_state: Tensor | None) -> tuple[Tensor | None, ...]:
         *inputs, errors = ctx.saved_tensors
         sequence = Sequence(*inputs, *ctx.options)
-        everything = slice(None)
+        d_last = None if d_state is None else sequence.rows(d_state, slice(None))
         if d_output is None:
             d_output = sequence.zeros(sequence.v.shape[-1])
         else:
-            d_output = sequence.rows(d_output, everything)
-        d_state = None if d_state is None else sequence.rows(d_state, everything)
-        needs = Needs(*ctx.needs_input_grad[:6])
-        adjoint = Adjoint(sequence, errors, d_output, d_state, needs)
-        adjoint.run()
-        gradients = adjoint.gradients()
-        return (*gradients, None, None, None)
+            d_output = sequence.rows(d_output, slice(None))
+        adjoint = Adjoint(sequence, errors, d_output, d_last, Needs(*ctx.needs_input_grad[:6]))
+        return (*adjoint.gradients(), None, None, None)

@@ -1,6 +1,7 @@
-"""The backward pass of chunked attention: a sweep back with the state's adjoint, one forward with the state."""
+"""The backward pass of chunked attention: a sweep back with dS, then a sweep forward with S."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,9 +12,8 @@ from .chunk import Chunk, Sequence
 __all__ = ["Adjoint", "Needs"]
 
 
-@dataclass(frozen=True)
-class Needs:
-    """Which inputs want a gradient; of q that are the keys, k stands for both."""
+class Needs(NamedTuple):
+    """Which inputs want a gradient; where the queries are the keys, k stands for both."""
 
     q: bool
     k: bool
@@ -23,14 +23,31 @@ class Needs:
     state: bool
 
     @property
-    def written(self) -> bool:
-        """Whether more than the queries' gradient is wanted."""
+    def writes(self) -> bool:
+        """Whether more than the gradient of the queries is wanted."""
         return self.k or self.v or self.beta or self.log_decay or self.state
 
     @property
     def reads(self) -> bool:
-        """Whether a gradient needs the states that the chunks read."""
+        """Whether a gradient needs the products of keys, or the states that the chunks read."""
         return self.q or self.k or self.log_decay
+
+
+@dataclass(frozen=True)
+class Read:
+    """A reading of the memory by the positions of a chunk, and the gradient of what is read.
+
+    Args:
+        reader: queries or keys ``(N, C, K)``.
+        exclusive: whether a position reads before it writes.
+        d_read: the gradient of the reads ``(N, C, V)``.
+        d_reader: where the gradient of the reader is summed, or None.
+    """
+
+    reader: Tensor
+    exclusive: bool
+    d_read: Tensor
+    d_reader: Tensor | None
 
 
 class Adjoint:
@@ -78,173 +95,143 @@ class Adjoint:
         self.d_last = d_state
         self.d_state = None if d_state is None else d_state.clone()
         self.needs = needs
-        keys, values = sequence.k.shape[-1], sequence.v.shape[-1]
-        self.d_q = sequence.empty(keys) if needs.q else None
-        self.d_k = sequence.empty(keys) if needs.k else None
-        self.d_known = sequence.empty(values) if needs.written else None
-        self.d_beta = sequence.empty(1).squeeze(-1) if needs.beta else None
-        self.d_total = working_precision(sequence.zeros(1).squeeze(-1)) if needs.log_decay else None
-        self.d_carried: Tensor | None = None
-
-    def run(self) -> None:
-        """Fill the gradients."""
-        for chunk in self.sequence.chunks(backwards=True):
-            self._sweep_back(chunk)
-        if not self.needs.reads:
-            return
-        state = self.sequence.initial_state()
-        for chunk in self.sequence.chunks():
-            state = self._sweep_forward(chunk, state)
-        if self.d_total is not None and self.d_last is not None and state is not None:
-            self.d_carried = (state * self.d_last).sum((-2, -1))
-
-    def values(self) -> Tensor | None:
-        """Return the gradient of the values, ``(N, T, V)``."""
-        return self.d_known + self.d_output if self.sequence.reads_predictions else self.d_known
-
-    def log_decay(self) -> Tensor:
-        """Return the gradient of the log decays, ``(N, T)``."""
-        summed = self.d_total.flip(-1).cumsum(-1).flip(-1)
-        return summed if self.d_carried is None else summed + self.d_carried[:, None]
-
-    def _sweep_back(self, chunk: Chunk) -> None:
-        gram, products = chunk.products()
-        written = self._written(chunk)
-        if self.needs.written:
-            self._through_write(chunk, gram, products, written)
-        if self.needs.reads:
-            self._through_tables(chunk, gram, products, written)
-        if self.needs.written and (chunk.rows.start > 0 or self.needs.state):
-            self._through_reads_of_state(chunk)
-
-    def _written(self, chunk: Chunk) -> Tensor:
-        if self.errors is None:
-            return self.sequence.rows(self.sequence.v, chunk.rows)
-        return chunk.beta * self.errors[:, chunk.rows]
-
-    def _through_write(
-        self, chunk: Chunk, gram: Tensor | None, products: Tensor | None, written: Tensor
-    ) -> None:
-        """Fill dR (dV for the Hebbian rule) and dβ of a chunk; count what its writes decay."""
-        d_written = None
-        if self.d_state is not None:
-            d_written = chunk.decay.until_end(chunk.k @ self.d_state)
-            if self.d_total is not None:
-                self.d_total[:, chunk.rows] -= (written * d_written).sum(-1)
-        if products is not None:
-            weights = chunk.decay.weigh(products, chunk.exclusive).mT
-            d_output = self.d_output[:, chunk.rows]
-            d_written = weights @ d_output if d_written is None else d_written.baddbmm_(weights, d_output)
-        if chunk.beta is None:
-            self.d_known[:, chunk.rows] = d_written
-        else:
-            self._through_solve(chunk, gram, d_written)
-
-    def _through_solve(self, chunk: Chunk, gram: Tensor, d_written: Tensor | None) -> None:
-        weighed, system = chunk.system(gram)
-        d_error = 0 if d_written is None else chunk.beta * d_written
-        if chunk.reads_predictions:
-            d_error = d_error - self.d_output[:, chunk.rows]
-        d_known = torch.linalg.solve_triangular(system.mT, d_error, upper=True, unitriangular=True)
-        self.d_known[:, chunk.rows] = d_known
-        if self.d_beta is not None:
-            effect = -(weighed.mT @ d_known) if d_written is None else d_written - weighed.mT @ d_known
-            self.d_beta[:, chunk.rows] = (self.errors[:, chunk.rows] * effect).sum(-1)
-
-    def _through_tables(
-        self, chunk: Chunk, gram: Tensor | None, products: Tensor | None, written: Tensor
-    ) -> None:
-        """Set the rows of dQ and dK of a chunk to what its own positions and the state after it give."""
-        d_products = d_gram = None
-        if products is not None:
-            d_products = chunk.decay.weigh(self.d_output[:, chunk.rows] @ written.mT, chunk.exclusive)
-            self._count(chunk, products, d_products)
-        if chunk.beta is not None and self.d_known is not None:
-            d_gram = -chunk.decay.weigh(self.d_known[:, chunk.rows] @ written.mT, exclusive=True)
-            self._count(chunk, gram, d_gram)
-        if self.d_q is not None:
-            self.d_q[:, chunk.rows] = d_products @ chunk.k
-        if self.d_k is not None:
-            self._keys_gradient(chunk, d_products, d_gram, written)
-
-    def _count(self, chunk: Chunk, table: Tensor, d_table: Tensor) -> None:
-        if self.d_total is not None:
-            effect = table * d_table
-            d_total = self.d_total[:, chunk.rows]
-            d_total += effect.sum(-1, dtype=d_total.dtype) - effect.sum(-2, dtype=d_total.dtype)
-
-    def _keys_gradient(
-        self, chunk: Chunk, d_products: Tensor | None, d_gram: Tensor | None, written: Tensor
-    ) -> None:
-        d_k = self.d_k[:, chunk.rows]
-        if chunk.q is None:
-            parts = [table for table in (d_products, d_gram) if table is not None]
-            d_gram, d_products = (parts[0] if len(parts) == 1 else parts[0] + parts[1]), None
-        factors = [] if d_gram is None else [(d_gram + d_gram.mT, chunk.k)]
-        factors += [] if d_products is None else [(d_products.mT, chunk.q)]
-        factors += [] if self.d_state is None else [(chunk.decay.until_end(written), self.d_state.mT)]
-        for index, (left, right) in enumerate(factors):
-            d_k.baddbmm_(left, right, beta=min(index, 1))
-
-    def _reads_of_state(self, chunk: Chunk) -> list[tuple[Tensor, Tensor, Tensor | None]]:
-        """Return who reads the state before the chunk, with which gradient, and where its own belongs."""
-        d_output = self.d_output[:, chunk.rows]
-        d_known = None if chunk.beta is None or self.d_known is None else self.d_known[:, chunk.rows]
-        since = chunk.decay.since_start
-        if chunk.q is not None:
-            reads = [(chunk.q, since(d_output), self.d_q)]
-            return reads if d_known is None else [*reads, (chunk.k, since(-d_known), self.d_k)]
-        if d_known is not None:
-            d_output = -d_known if chunk.reads_predictions else d_output - d_known
-        return [(chunk.k, since(d_output), self.d_k)]
-
-    def _through_reads_of_state(self, chunk: Chunk) -> None:
-        """Carry the gradient of the state from after the chunk to before it."""
-        if self.d_state is not None:
-            self.d_state = chunk.decay.across_(self.d_state)
-        for reader, d_read, _ in self._reads_of_state(chunk):
-            if self.d_state is None:
-                self.d_state = reader.mT @ d_read
-            else:
-                self.d_state.baddbmm_(reader.mT, d_read)
-
-    def _sweep_forward(self, chunk: Chunk, state: Tensor | None) -> Tensor | None:
-        """Add the gradients of what the chunk reads of the state; return the state after it."""
-        if state is not None:
-            for reader, d_read, gradient in self._reads_of_state(chunk):
-                self._through_read(chunk.rows, reader, d_read, gradient, state)
-        if chunk.rows.stop == self.sequence.length and (self.d_total is None or self.d_last is None):
-            return state
-        return chunk.write(state, self._written(chunk))
-
-    def _through_read(
-        self, rows: slice, reader: Tensor, d_read: Tensor, gradient: Tensor | None, state: Tensor
-    ) -> None:
-        if self.d_total is None:
-            if gradient is not None:
-                gradient[:, rows].baddbmm_(d_read, state.mT)
-            return
-        d_reader = d_read @ state.mT
-        self.d_total[:, rows] += (reader * d_reader).sum(-1)
-        if gradient is not None:
-            gradient[:, rows] += d_reader
+        self.d_q = sequence.zeros(sequence.k.shape[-1]) if needs.q else None
+        self.d_k = sequence.zeros(sequence.k.shape[-1]) if needs.k else None
+        self.d_values = sequence.zeros(sequence.v.shape[-1])
+        self.d_beta = sequence.zeros(1)
+        self.d_sums = working_precision(sequence.zeros(1))
 
     def gradients(self) -> tuple[Tensor | None, ...]:
         """Return the gradients of q, k, v, β, g and the state, each of its input's shape."""
-        sequence, needs = self.sequence, self.needs
-        found = (
-            self.d_q,
-            self.d_k,
-            self.values() if needs.v else None,
-            self.d_beta,
-            self.log_decay() if needs.log_decay else None,
-            self.d_state if needs.state else None,
-        )
-        inputs = (sequence.q, sequence.k, sequence.v, sequence.beta, sequence.log_decay, sequence.state)
-        return tuple(self._reduced(*pair) for pair in zip(found, inputs, strict=True))
+        for chunk in self.sequence.chunks(backwards=True):
+            self._sweep_back(chunk)
+        last = self._sweep_forward() if self.needs.reads else None
+        found = (self.d_q, self.d_k, self._d_v(), self.d_beta, self._d_log_decay(last), self.d_state)
+        triples = zip(self.sequence.inputs(), found, self.needs, strict=True)
+        return tuple(self._reduced(x, gradient) if needed else None for x, gradient, needed in triples)
 
-    def _reduced(self, gradient: Tensor | None, tensor: Tensor | None) -> Tensor | None:
-        if gradient is None or tensor is None:
+    def _sweep_back(self, chunk: Chunk) -> None:
+        written = self._written(chunk)
+        if self.needs.writes:
+            self._through_write(chunk, written)
+        if self.needs.reads:
+            self._within(chunk, written)
+        if self.needs.writes and (chunk.rows.start > 0 or self.needs.state):
+            self._before(chunk)
+
+    def _written(self, chunk: Chunk) -> Tensor:
+        if self.errors is None or chunk.beta is None:
+            return self.sequence.rows(self.sequence.v, chunk.rows)
+        return chunk.beta * self.errors[:, chunk.rows]
+
+    def _through_write(self, chunk: Chunk, written: Tensor) -> None:
+        """Set the rows of dR (dV for the Hebbian rule) and dβ."""
+        d_output = self.d_output[:, chunk.rows]
+        if self.d_state is None:
+            d_written = torch.zeros_like(d_output)
+        else:
+            d_written = chunk.decay.until_end(chunk.k @ self.d_state)
+            self.d_sums[:, chunk.rows] -= (written * d_written).sum(-1, keepdim=True)
+        if not self.sequence.reads_predictions:
+            d_written = d_written.baddbmm_(chunk.weights().mT, d_output)
+        if self.errors is not None and chunk.beta is not None:
+            d_written = self._through_solve(chunk, chunk.beta, self.errors[:, chunk.rows], d_written)
+        self.d_values[:, chunk.rows] = d_written
+
+    def _through_solve(self, chunk: Chunk, beta: Tensor, errors: Tensor, d_written: Tensor) -> Tensor:
+        d_error = beta * d_written
+        if self.sequence.reads_predictions:
+            d_error = d_error - self.d_output[:, chunk.rows]
+        overlaps = chunk.overlaps()
+        system = (overlaps * beta.mT).mT
+        d_wanted: Tensor = torch.linalg.solve_triangular(system, d_error, upper=True, unitriangular=True)
+        if self.needs.beta:
+            effect = d_written - overlaps.mT @ d_wanted
+            self.d_beta[:, chunk.rows] = (errors * effect).sum(-1, keepdim=True)
+        return d_wanted
+
+    def _reads(self, chunk: Chunk) -> list[Read]:
+        """Return the reads of a chunk: of its outputs, and of its predictions for the delta rule."""
+        rows, reads = chunk.rows, []
+        d_k = None if self.d_k is None else self.d_k[:, rows]
+        if not self.sequence.reads_predictions:
+            d_q = None if self.d_q is None else self.d_q[:, rows]
+            d_reader = d_k if chunk.queries is chunk.k else d_q
+            reads.append(Read(chunk.queries, chunk.exclusive, self.d_output[:, rows], d_reader))
+        if self.errors is not None:
+            reads.append(Read(chunk.k, True, -self.d_values[:, rows], d_k))
+        return reads
+
+    def _within(self, chunk: Chunk, written: Tensor) -> None:
+        """Add to dQ and dK what the chunk's own positions and the state after it give."""
+        d_k = None if self.d_k is None else self.d_k[:, chunk.rows]
+        if self.d_state is not None:
+            _add_product(d_k, chunk.decay.until_end(written), self.d_state.mT)
+        for read in self._reads(chunk):
+            d_products = chunk.decay.weigh(read.d_read @ written.mT, read.exclusive)
+            if self.needs.log_decay:
+                self._count(chunk, read, d_products)
+            if read.reader is chunk.k:
+                _add_product(d_k, d_products + d_products.mT, chunk.k)
+            else:
+                _add_product(read.d_reader, d_products, chunk.k)
+                _add_product(d_k, d_products.mT, read.reader)
+
+    def _count(self, chunk: Chunk, read: Read, d_products: Tensor) -> None:
+        products = chunk.gram() if read.reader is chunk.k else chunk.scores()
+        effect = working_precision(products * d_products)
+        self.d_sums[:, chunk.rows] += (effect.sum(-1) - effect.sum(-2))[..., None]
+
+    def _before(self, chunk: Chunk) -> None:
+        """Carry the gradient of the state from after the chunk to before it."""
+        if self.d_state is not None:
+            self.d_state = chunk.decay.across_(self.d_state)
+        for read in self._reads(chunk):
+            d_read = chunk.decay.since_start(read.d_read)
+            if self.d_state is None:
+                self.d_state = read.reader.mT @ d_read
+            else:
+                self.d_state.baddbmm_(read.reader.mT, d_read)
+
+    def _sweep_forward(self) -> Tensor | None:
+        """Add to dQ and dK what the reads of states give; return the last state, where it is needed."""
+        state = self.sequence.initial_state()
+        for chunk in self.sequence.chunks():
+            if state is not None:
+                self._from_state(chunk, state)
+            if chunk.rows.stop < self.sequence.length or (self.needs.log_decay and self.d_last is not None):
+                state = chunk.write(state, self._written(chunk))
+        return state
+
+    def _from_state(self, chunk: Chunk, state: Tensor) -> None:
+        for read in self._reads(chunk):
+            d_read = chunk.decay.since_start(read.d_read)
+            if not self.needs.log_decay:
+                _add_product(read.d_reader, d_read, state.mT)
+                continue
+            d_reader = d_read @ state.mT
+            self.d_sums[:, chunk.rows] += (read.reader * d_reader).sum(-1, keepdim=True)
+            if read.d_reader is not None:
+                read.d_reader.add_(d_reader)
+
+    def _d_v(self) -> Tensor:
+        return self.d_values + self.d_output if self.sequence.reads_predictions else self.d_values
+
+    def _d_log_decay(self, last: Tensor | None) -> Tensor:
+        """Return the sums of db from each position on; all of them also decay what the last state keeps."""
+        summed = self.d_sums.flip(1).cumsum(1).flip(1)
+        if last is None or self.d_last is None:
+            return summed
+        return summed + (last * self.d_last).sum((-2, -1))[:, None, None]
+
+    def _reduced(self, tensor: Tensor | None, gradient: Tensor | None) -> Tensor | None:
+        """Return the gradient summed to the shape of a tensor that was broadcast."""
+        if tensor is None or gradient is None:
             return None
         shaped = gradient.view(*self.sequence.batch, *gradient.shape[1:])
         return shaped.sum_to_size(tensor.shape).to(tensor.dtype)
+
+
+def _add_product(total: Tensor | None, left: Tensor, right: Tensor) -> None:
+    if total is not None:
+        total.baddbmm_(left, right)

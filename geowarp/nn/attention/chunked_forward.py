@@ -9,41 +9,39 @@ __all__ = ["forward_sweep"]
 
 
 def forward_sweep(sequence: Sequence) -> tuple[Tensor, Tensor | None, Tensor]:
-    """Return the outputs ``(N, T, V)``, the errors (None for the Hebbian rule) and the last state."""
+    """Return the outputs ``(N, T, V)``, the errors (None for the Hebbian rule) and the last state.
+
+    Per chunk, with U = V or β Err, A and P the weighed ``K Kᵀ`` and ``Q Kᵀ``, and S the state before it::
+
+        (I + A diag(β)) Err = V − e^b K S          one solve with a unit triangle
+        O = P U + e^b Q S,  or V − Err where a read is the prediction
+        S ← e^{b_C} S + (e^{b_C−b} K)ᵀ U
+    """
     width = sequence.v.shape[-1]
     output = sequence.empty(width)
     errors = None if sequence.beta is None else sequence.empty(width)
     state = sequence.initial_state()
     for chunk in sequence.chunks():
-        values = sequence.rows(sequence.v, chunk.rows)
-        read, error = _read(chunk, values, state)
-        output[:, chunk.rows] = read
-        if errors is not None:
-            errors[:, chunk.rows] = error
-        state = chunk.write(state, values if error is None else chunk.beta * error)
+        written = values = sequence.rows(sequence.v, chunk.rows)
+        if errors is not None and chunk.beta is not None:
+            errors[:, chunk.rows] = error = _errors(chunk, chunk.beta, values, state)
+            written = chunk.beta * error
+            values = values - error
+        output[:, chunk.rows] = values if sequence.reads_predictions else _read(chunk, written, state)
+        state = chunk.write(state, written)
     if state is None:
         state = output.new_zeros((output.shape[0], sequence.k.shape[-1], width))
     return output, errors, state
 
 
-def _read(chunk: Chunk, values: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """Return the outputs of a chunk and the errors of its predictions (None for the Hebbian rule).
-
-    With U = V or β Err and P = Q Kᵀ ⊙ D, ``O = P U + e^b Q S`` and ``(I + A diag(β)) Err = V − e^b K S``.
-    """
-    gram, products = chunk.products()
-    written, error, known = values, None, None
-    if chunk.beta is not None:
-        known = None if state is None else chunk.decay.since_start(chunk.k @ state)
-        error = _solve(chunk.system(gram)[1], values if known is None else values - known)
-        written = chunk.beta * error
-    if chunk.reads_predictions:
-        return values - error, error
-    if state is not None and (known is None or chunk.q is not None):
-        known = chunk.decay.since_start(chunk.queries @ state)
-    weights = chunk.decay.weigh(products, chunk.exclusive)
-    return weights @ written if state is None else known.baddbmm_(weights, written), error
+def _errors(chunk: Chunk, beta: Tensor, values: Tensor, state: Tensor | None) -> Tensor:
+    wanted = values if state is None else values - chunk.decay.since_start(chunk.k @ state)
+    system = chunk.overlaps() * beta.mT
+    error: Tensor = torch.linalg.solve_triangular(system, wanted, upper=False, unitriangular=True)
+    return error
 
 
-def _solve(system: Tensor, wanted: Tensor) -> Tensor:
-    return torch.linalg.solve_triangular(system, wanted, upper=False, unitriangular=True)
+def _read(chunk: Chunk, written: Tensor, state: Tensor | None) -> Tensor:
+    if state is None:
+        return chunk.weights() @ written
+    return chunk.decay.since_start(chunk.queries @ state).baddbmm_(chunk.weights(), written)

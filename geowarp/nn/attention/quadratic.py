@@ -32,5 +32,5 @@ def _written(arguments: Arguments, beta: Tensor, decay: Decay) -> Tensor:
     batch = torch.broadcast_shapes(system.shape[:-2], wanted.shape[:-2])
     system = system.expand(*batch, *system.shape[-2:])
     wanted = wanted.expand(*batch, *wanted.shape[-2:])
-    error = torch.linalg.solve_triangular(system, wanted, upper=False, unitriangular=True)
+    error: Tensor = torch.linalg.solve_triangular(system, wanted, upper=False, unitriangular=True)
     return strength[..., None] * error
