@@ -66,7 +66,7 @@ class Settings:
     diagonal_rate: float = 1e-2
     rest_rate: float = 3e-2
     flat_rate: float = 3.2e-2
-    synapse_rate: float = 1e-2
+    synapse_rate: float = 3e-2
     weight_decay: float = 0.1
 
     def rate_at(self, step: int) -> float:
@@ -235,6 +235,7 @@ def main() -> None:
     path = arguments.out or harness.ROOT / "results" / f"bdh_quality-{device.type}.json"
     texts = [] if arguments.no_library else [("standard library", read_standard_library())]
     texts += [(file.stem, read_file(file)) for file in arguments.text]
+    environment = harness.environment(device)  # of the code that is now imported
     wanted: list[tuple[Text, dict[str, Any]]] = []
     for seed in range(arguments.seeds):
         for name, text in texts:
@@ -247,7 +248,8 @@ def main() -> None:
         if key_of(row) in map(key_of, read_rows(path)):
             continue
         row |= train(text, row["synapse"], row["factors"], row["seed"], settings, device)
-        add_row(path, row | {"environment": harness.environment(device)}, device)
+        row["environment"] = environment
+        add_row(path, row, device)
         print(row["text"], row["synapse"], row["factors"], row["seed"], f"{row['bits/byte']:.4f}", flush=True)
     keys = {key_of(row) for _, row in wanted}
     report([row for row in read_rows(path) if key_of(row) in keys])
