@@ -118,7 +118,7 @@ def test_gradients_equal_finite_differences(config: BDHConfig) -> None:
         out: Tensor = torch.func.functional_call(model, dict(zip(names, leaves, strict=True)), (batch,))[0]
         return out
 
-    assert torch.autograd.gradcheck(logits, values)
+    assert torch.autograd.gradcheck(logits, values, fast_mode=True)
 
 
 @BOTH
@@ -224,7 +224,7 @@ def test_state_dict_round_trip(config: BDHConfig) -> None:
 @BOTH
 def test_compiles_in_one_graph(config: BDHConfig) -> None:
     torch.compiler.reset()
-    model, batch = build(config), tokens(2, 5)
+    model, batch = build(replace(config, n_layer=1)), tokens(2, 5)
     compiled = torch.compile(model, fullgraph=True, backend="eager")
     torch.testing.assert_close(compiled(batch)[0], model(batch)[0])
 

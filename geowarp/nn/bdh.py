@@ -304,7 +304,7 @@ class BDH(nn.Module):
             x = x * mask.unsqueeze(-1)
         keys = rotate_pairs(self.synapse.keys(x), *rotation)
         read, after = self.synapse(keys, v, before)
-        y = x * F.relu(self.decoder_y.expand_heads(_layer_norm(read)))
+        y = x * F.relu(self.decoder_y.expand_heads(_layer_norm(read).to(v.dtype)))
         y = F.dropout(y, config.dropout, self.training)
         out = _layer_norm(self.encoder.compress_heads(y))
         return _layer_norm(v + out) if config.residual == "d" else out, x, y, after
