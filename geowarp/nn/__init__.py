@@ -4,6 +4,7 @@ from .attention import delta_attention, linear_attention, unit_keys
 from .bdh import BDH, LayerActivations
 from .config import BDHConfig
 from .decay import Decay
+from .decoding import Decoder
 from .gains import low_rank_gain
 from .generation import GenerationSettings
 from .low_rank import LowRankFactor
@@ -21,6 +22,7 @@ __all__ = [
     "BDHConfig",
     "BDHState",
     "Decay",
+    "Decoder",
     "GenerationSettings",
     "LayerActivations",
     "LowRankFactor",

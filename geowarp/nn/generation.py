@@ -9,6 +9,7 @@ from torch import Tensor
 from typing_extensions import TypedDict, Unpack
 
 from ..errors import GeowarpError
+from .decoding import Decoder
 from .sampling import check_sampling, sample_tokens
 from .state import BDHState
 from .tokens import check_tokens
@@ -77,9 +78,9 @@ class Generation:
         if max_new_tokens < 0:
             raise GeowarpError(f"BDH.generate: max_new_tokens = {max_new_tokens} is negative")
         self._model, self._left, self._settings = model, max_new_tokens, settings
-        self._state: BDHState
         with self._inference():
-            logits, self._state = model(prompt, settings.get("state"), settings.get("mask"))
+            logits, state = model(prompt, settings.get("state"), settings.get("mask"))
+        self._read_so_far: BDHState | Decoder = state
         self._logits: Tensor | None = logits[..., -1, :]
         self._unread: Tensor | None = None
         self._ended = torch.zeros_like(prompt[..., 0], dtype=torch.bool)
@@ -93,7 +94,8 @@ class Generation:
     def state(self) -> BDHState:
         """Return the state after the prompt and all tokens that were drawn."""
         self._read()
-        return self._state
+        read = self._read_so_far
+        return read.state() if isinstance(read, Decoder) else read
 
     def _over(self) -> bool:
         return self._settings.get("stop_token") is not None and bool(self._ended.all())
@@ -117,13 +119,16 @@ class Generation:
         """Return the logits of the next token, after reading the last one that was drawn."""
         if self._logits is None:
             assert self._unread is not None
-            with self._inference():
-                self._logits, self._state = self._model.step(self._unread, self._state)
+            self._logits = self._decoder().step(self._unread)
         return self._logits
+
+    def _decoder(self) -> Decoder:
+        if isinstance(self._read_so_far, BDHState):
+            self._read_so_far = Decoder(self._model, self._read_so_far, self._settings.get("sparse"))
+        return self._read_so_far
 
     @contextmanager
     def _inference(self) -> Iterator[None]:
-        # entered for each token and not around all, so that between two tokens nothing is changed for others
         training = self._model.training
         self._model.eval()
         try:

@@ -44,7 +44,7 @@ def rotary_table(
     """
     dtype = torch.get_default_dtype() if dtype is None else dtype
     widths = (width,) if isinstance(width, int) else tuple(width)
-    frequency = torch.cat([_cycles_per_position(w, theta, device) for w in widths])
+    frequency = torch.cat([cycles_per_position(w, theta, device) for w in widths])
     # e^{i(a + b)} for a coarse and a fine grid: sixteen times fewer sines than positions
     coarse = torch.arange(start, start + length, _STRIDE, dtype=torch.float64, device=device)
     fine = torch.arange(_STRIDE, dtype=torch.float64, device=device)
@@ -55,7 +55,10 @@ def rotary_table(
     return cos.flatten(0, 1)[:length].to(dtype), sin.flatten(0, 1)[:length].to(dtype)
 
 
-def _cycles_per_position(width: int, theta: float, device: torch.device | str | None) -> Tensor:
+def cycles_per_position(
+    width: int, theta: float = 2.0**16, device: torch.device | str | None = None
+) -> Tensor:
+    """Return by how many cycles each pair turns per position, in float64; see ``rotary_table``."""
     exponent = torch.arange(0, width, 2, dtype=torch.float64, device=device) / width
     return theta**-exponent / (2 * math.pi)
 
