@@ -15,6 +15,7 @@ import argparse
 import fcntl
 import json
 import math
+import os
 import statistics
 import time
 from dataclasses import asdict, dataclass, replace
@@ -169,12 +170,15 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 def add_row(path: Path, row: dict[str, Any], device: torch.device) -> None:
     """Add a finished run to the result file, which other processes may be adding to."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_suffix(".lock").open("w") as lock:
+    lock = os.open(path.parent, os.O_RDONLY)
+    try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         rows = [old for old in read_rows(path) if key_of(old) != key_of(row)]
         new = path.with_suffix(".new")
         harness.write("bdh_quality", device, [*rows, row], new)
         new.replace(path)
+    finally:
+        os.close(lock)
 
 
 def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
