@@ -264,3 +264,9 @@ def test_errors() -> None:
         elsewhere = BDH(CONFIG).double()
     with pytest.raises(ValueError, match=r"differ in device: device\(type='cpu'\) and device\(type='meta'\)"):
         merge([model, elsewhere])
+
+
+def test_how_a_model_is_run_may_differ() -> None:
+    other = BDH(replace(CONFIG, dropout=0.5, segment_length=3, checkpoint=True))
+    config = merge([BDH(CONFIG), other]).config
+    assert (config.dropout, config.segment_length, config.checkpoint) == (0.0, 512, None)

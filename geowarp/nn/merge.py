@@ -13,6 +13,7 @@ from .config import BDHConfig
 __all__ = ["merge"]
 
 _SUMMED = ("mlp_internal_dim_multiplier", "rotary_widths")
+_RUNNING = ("dropout", "segment_length", "checkpoint")  # how a model is run, not what it is
 _FACTORS = ("decoder_x", "decoder_y", "encoder")
 
 
@@ -37,11 +38,12 @@ def merge(models: Sequence[BDH]) -> BDH:
     The paper's: concatenation along the neurons, and means of the rest. Ours: that it stays on Stiefel.
 
     Args:
-        models: two or more of one config, except for the numbers of neurons; they stay as they are.
+        models: two or more of one config, except for the numbers of neurons, ``dropout``,
+            ``segment_length`` and ``checkpoint``; they stay as they are.
 
     Returns:
-        A new model with ``mlp_internal_dim_multiplier`` the sum, in the dtype, on the device and in the
-        training mode of the first.
+        A new model with ``mlp_internal_dim_multiplier`` the sum, in the dtype, on the device, in the training
+        mode and with the other settings of the first.
 
     Raises:
         GeowarpError: for fewer than two models, or models that differ in another field, dtype or device.
@@ -112,7 +114,7 @@ def _merged_config(configs: Sequence[BDHConfig]) -> BDHConfig:
 def _check(models: Sequence[BDH]) -> None:
     if len(models) < 2:
         raise GeowarpError(f"merge: {len(models)} models given; merging takes two or more")
-    names = [field.name for field in fields(BDHConfig) if field.name not in _SUMMED]
+    names = [field.name for field in fields(BDHConfig) if field.name not in (*_SUMMED, *_RUNNING)]
     first = models[0]
     for i, model in enumerate(models[1:], start=1):
         described = [(name, getattr(first.config, name), getattr(model.config, name)) for name in names]
