@@ -9,6 +9,8 @@ from .spectra import FactorSpectrum
 
 __all__ = ["plot_activation_density", "plot_factor_spectra"]
 
+_LABELLED = 8  # layers up to which there is space for the numbers
+
 
 def plot_activation_density(density: ActivationDensity, axes: Any = None) -> Any:
     """Draw the shares of active neurons over the layers, and return the axes.
@@ -34,7 +36,8 @@ def plot_activation_density(density: ActivationDensity, axes: Any = None) -> Any
         for name, shares, side, colour in zip("xy", density, (-1, 1), COLOURS, strict=False):
             places = [layer + side * width / 2 for layer in layers]
             bars = axes.bar(places, shares.tolist(), width, color=colour, label=f"${name}$")
-            axes.bar_label(bars, [f"{100 * s:.2g}" for s in shares.tolist()], padding=2, fontsize="small")
+            if len(layers) <= _LABELLED:
+                axes.bar_label(bars, [f"{100 * s:.2g}" for s in shares.tolist()], padding=2, fontsize="small")
         axes.set(title="Active neurons", xlabel="layer", ylabel="share that is not zero", xticks=list(layers))
         axes.grid(False, axis="x")
         axes.yaxis.set_major_formatter(PercentFormatter(1))

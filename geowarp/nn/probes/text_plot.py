@@ -13,6 +13,8 @@ __all__ = ["plot_synapse_activity"]
 _LETTER, _LINE = 0.62, 1.35  # width of a monospaced letter and height of a line, over the font size
 _READABLE, _LARGEST, _ROTATED = 6.0, 12.0, 8.0  # font sizes
 _LONGEST = 24  # letters of a rotated word
+_GAP = 5.0  # between the axis and the text, in points
+_MARKED = 0.5  # of the growth of the strongest word, from which on words are in colour
 _GREY = "#444444"
 
 
@@ -63,7 +65,8 @@ def plot_synapse_activity(
         axes.set(title="Synapses over time", ylabel="strength σ(i, j)", xticks=[], xlim=(0, len(labels)))
         axes.set_ylim(bottom=0)
         if names:
-            axes.legend(loc="upper left")
+            columns = min(len(names), 3)
+            axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=columns, borderaxespad=0.2)
         _shade(axes, words)
         _write(axes, labels, words)
     return axes
@@ -74,11 +77,11 @@ def _colour(m: int) -> str:
 
 
 def _labels(curves: Tensor, text: str | bytes | Sequence[str]) -> list[str]:
-    length = curves.shape[-1]
     if curves.ndim != 2 or curves.numel() == 0:
         raise GeowarpError(
             f"plot_synapse_activity: activity of shape {tuple(curves.shape)} is not that of one text, (K, T)"
         )
+    length = curves.shape[-1]
     if isinstance(text, str) and len(text) != length:
         text = text.encode("utf-8")
     labels = _characters(text) if isinstance(text, bytes) else list(text)
@@ -109,30 +112,29 @@ def _words(curves: Tensor, labels: Sequence[str]) -> list[_Word]:
     for (start, stop), total in zip(spans, sums, strict=True):
         shares = [float(z) / top if top > 0 else 0.0 for z, top in zip(total, most, strict=True)]
         m = max(range(len(shares)), key=shares.__getitem__)
-        words.append(_Word(start, stop, "".join(labels[start:stop]).strip(), _colour(m), shares[m]))
+        letters = "".join(labels[start:stop]).replace("↵", "").strip()
+        words.append(_Word(start, stop, letters, _colour(m), shares[m]))
     return words
 
 
 def _spans(labels: Sequence[str]) -> list[tuple[int, int]]:
-    """Return where words begin and end; a token that is or begins with white space begins a new one."""
+    """Return where words begin and end: the white space that ends one belongs to it."""
     spans: list[tuple[int, int]] = []
     inside = False
     for t, label in enumerate(labels):
-        blank = label == "↵" or (label != "" and not label.strip())
-        if blank:
-            inside = False
-        elif inside and not label[:1].isspace():
+        blank = label == "↵" or label.isspace()
+        if (blank and spans) or (inside and not label[:1].isspace()):
             spans[-1] = (spans[-1][0], t + 1)
-        else:
+        elif not blank:
             spans.append((t, t + 1))
-            inside = True
+        inside = not blank
     return spans
 
 
 def _shade(axes: Any, words: Sequence[_Word]) -> None:
     for word in words:
-        if word.growth > 0.01:
-            alpha = 0.25 * word.growth
+        if word.growth > 0.1:
+            alpha = 0.3 * word.growth**2
             axes.axvspan(word.start, word.stop, color=word.colour, alpha=alpha, linewidth=0, zorder=0.5)
 
 
@@ -142,10 +144,10 @@ def _write(axes: Any, labels: Sequence[str], words: Sequence[_Word]) -> None:
     if size >= _READABLE:
         size = min(size, _LARGEST)
         _write_characters(axes, labels, words, size)
-        axes.set_xlabel("text", labelpad=_LINE * size)
+        axes.set_xlabel("text", labelpad=_GAP + _LINE * size)
     else:
         longest = _write_words(axes, words, _ROTATED * _LINE * len(labels) / width)
-        axes.set_xlabel("text", labelpad=_LETTER * _ROTATED * longest)
+        axes.set_xlabel("text", labelpad=_GAP + _LETTER * _ROTATED * longest)
 
 
 def _write_characters(axes: Any, labels: Sequence[str], words: Sequence[_Word], size: float) -> None:
@@ -156,7 +158,7 @@ def _write_characters(axes: Any, labels: Sequence[str], words: Sequence[_Word], 
 
 
 def _write_words(axes: Any, words: Sequence[_Word], distance: float) -> int:
-    """Write words upright, at least ``distance`` tokens apart, the strongest first; return the most letters."""
+    """Write words upright, at least ``distance`` tokens apart, the strongest first; return the longest."""
     taken: list[float] = []
     longest = 0
     for word in sorted(words, key=lambda word: -word.growth):
@@ -170,12 +172,14 @@ def _write_words(axes: Any, words: Sequence[_Word], distance: float) -> int:
 
 
 def _text(axes: Any, place: float, text: str, word: _Word | None, **style: Any) -> None:
-    marked = word is not None and word.growth > 0.25
-    axes.text(
-        place,
-        -0.03,
+    marked = word is not None and word.growth >= _MARKED
+    axes.annotate(
         text,
-        transform=axes.get_xaxis_transform(),
+        (place, 0),
+        (0, -_GAP),
+        xycoords=axes.get_xaxis_transform(),
+        textcoords="offset points",
+        annotation_clip=False,
         color=word.colour if word is not None and marked else _GREY,
         weight="bold" if marked else "normal",
         family="monospace",

@@ -24,13 +24,16 @@ class SynapseIndex(NamedTuple):
         j: the neuron whose x, in this layer, it is written against; with x of j, y of i is read.
 
     Example:
-        >>> SynapseIndex(layer=2, i=40, j=7)
-        SynapseIndex(layer=2, i=40, j=7)
+        >>> print(SynapseIndex(layer=2, i=40, j=7))
+        σ(40, 7) of layer 2
     """
 
     layer: int
     i: int
     j: int
+
+    def __str__(self) -> str:
+        return f"σ({self.i}, {self.j}) of layer {self.layer}"
 
 
 class LayerWrites(NamedTuple):
@@ -54,8 +57,7 @@ class LayerWrites(NamedTuple):
 
     def coincidences(self, i: Tensor, j: Tensor) -> Tensor:
         """Return ``y_i x_j`` at each position, ``(..., K, T)`` for K synapses."""
-        written: Tensor = self.y[..., i] * self.x[..., j]
-        return written.mT
+        return (self.y[..., i] * self.x[..., j]).mT
 
     def strength(self, i: Tensor, j: Tensor) -> Tensor:
         """Return ``σ(i, j)`` after each position, ``(..., K, T)`` for K synapses."""
@@ -70,7 +72,7 @@ class LayerWrites(NamedTuple):
         """Return x, weakened by what each position has lost at the end: ``σ = Σ_t y_t remembered_tᵀ``."""
         if self.log_decay is None:
             return self.x
-        heads = self.x.unflatten(-1, (self.log_decay.shape[-1], -1))
+        heads: Tensor = self.x.unflatten(-1, (self.log_decay.shape[-1], -1))
         decay = self.log_decay.expand(heads.shape[:-1])
         later = F.pad(decay[..., 1:, :], (0, 0, 0, 1)).flip(-2).cumsum(-2).flip(-2)
         return (heads * later.exp().unsqueeze(-1)).flatten(-2)
