@@ -17,6 +17,7 @@ PROMPT, COUNT, LONG = 1024, 512, 4096
 QUICK_PROMPT, QUICK_COUNT, QUICK_LONG = 32, 20, 40
 POSITIONS = 5
 SAME = 8
+DECODERS: dict[str, bool | None] = {"geowarp": None, "geowarp dense": False, "geowarp sparse": True}
 DENSITY = 0.05  # of active neurons, which the paper reports of trained models
 
 DECODING_COLUMNS = ["decoder", "bytes", "s", "ms/byte", "ratio", "same tokens"]
@@ -33,7 +34,7 @@ POSITION_COLUMNS = [
 
 
 def against_recomputation(device: torch.device, rounds: int, quick: bool) -> list[dict[str, Any]]:
-    """Return the time of continuing a prompt by state, dense and sparse, and by recomputation.
+    """Return the time of continuing a prompt by state, with active rows only or all, and by recomputation.
 
     The official form is timed at a few lengths only, spread evenly over the positions, and integrated by
     the trapezoid rule. Timed tokens are drawn, so that they vary; the likeliest ones are compared.
@@ -50,34 +51,34 @@ def against_recomputation(device: torch.device, rounds: int, quick: bool) -> lis
     longest = models.random_tokens(1, length + count, device)
     lengths = [round(length + i * (count - 1) / (POSITIONS - 1)) for i in range(POSITIONS)]
 
-    def generate(sparse: bool) -> Callable[[], Tensor]:
+    def generate(sparse: bool | None) -> Callable[[], Tensor]:
         return lambda: ours.generate(prompt, count, sparse=sparse)
 
     def recompute(size: int) -> Callable[[], Tensor]:
         return lambda: official.generate(longest[:, :size], 1)
 
-    calls: dict[str, Callable[[], Tensor]] = {"dense": generate(False), "sparse": generate(True)}
+    calls: dict[str, Callable[[], Tensor]] = {name: generate(sparse) for name, sparse in DECODERS.items()}
     calls |= {f"recomputed at {size}": recompute(size) for size in lengths}
     seconds, _ = harness.interleaved(calls, device, rounds)
     points = torch.tensor([seconds[f"recomputed at {size}"] for size in lengths], dtype=torch.float64)
     whole = torch.trapezoid(points, torch.tensor(lengths, dtype=torch.float64)) * count / (count - 1)
-    total = {"dense": seconds["dense"], "sparse": seconds["sparse"], "official": whole.item()}
+    total = {**{name: seconds[name] for name in DECODERS}, "official, recomputed": whole.item()}
     expected = official.generate(prompt, SAME)
     same = {
-        name: _agreement(ours.generate(prompt, SAME, temperature=0, sparse=name == "sparse"), expected)
-        for name in ("dense", "sparse")
+        name: _agreement(ours.generate(prompt, SAME, temperature=0, sparse=sparse), expected)
+        for name, sparse in DECODERS.items()
     }
     return [
         {
             "part": "decoding",
-            "decoder": "official, recomputed" if name == "official" else f"geowarp {name}",
+            "decoder": name,
             "bytes": count,
             "s": value,
             "ms/byte": 1e3 * value / count,
-            "ratio": value / total["dense"],
+            "ratio": value / total["geowarp"],
             "same tokens": same.get(name),
-            "measured at": lengths if name == "official" else None,
-            "seconds there": points.tolist() if name == "official" else None,
+            "measured at": None if name in DECODERS else lengths,
+            "seconds there": None if name in DECODERS else points.tolist(),
         }
         for name, value in total.items()
     ]
@@ -97,21 +98,21 @@ def against_position(device: torch.device, rounds: int, quick: bool) -> list[dic
         assert isinstance(model, BDH)
         active = shift(model, DENSITY, prompt) if shifted else density(model, prompt)
         for count in (QUICK_COUNT, QUICK_LONG) if quick else (COUNT, LONG):
-            runs: dict[bool, list[list[float]]] = {False: [], True: []}
-            for _ in harness.progress(list(range(rounds))):
-                for sparse, times in runs.items():
-                    times.append(stream_times(model, prompt, count, sparse, device))
-            rows += [_position_row(sparse, active, count, times) for sparse, times in runs.items()]
+            runs: dict[str, list[list[float]]] = {name: [] for name in DECODERS}
+            for _ in harness.progress(list(range(rounds if count <= COUNT else min(rounds, 3)))):
+                for name, times in runs.items():
+                    times.append(stream_times(model, prompt, count, DECODERS[name], device))
+            rows += [_position_row(name, active, count, times) for name, times in runs.items()]
     return rows
 
 
-def _position_row(sparse: bool, active: float, count: int, runs: list[list[float]]) -> dict[str, Any]:
+def _position_row(name: str, active: float, count: int, runs: list[list[float]]) -> dict[str, Any]:
     tenth = max(1, (count - 1) // 10)
     first = [statistics.median(times[1 : 1 + tenth]) for times in runs]
     last = [statistics.median(times[-tenth:]) for times in runs]
     return {
         "part": "position",
-        "decoder": "geowarp sparse" if sparse else "geowarp dense",
+        "decoder": name,
         "active": active,
         "bytes": count,
         "prompt ms": 1e3 * statistics.median(times[0] for times in runs),
@@ -122,7 +123,9 @@ def _position_row(sparse: bool, active: float, count: int, runs: list[list[float
     }
 
 
-def stream_times(model: BDH, prompt: Tensor, count: int, sparse: bool, device: torch.device) -> list[float]:
+def stream_times(
+    model: BDH, prompt: Tensor, count: int, sparse: bool | None, device: torch.device
+) -> list[float]:
     """Return the seconds of each streamed token; the first one includes the prompt."""
     times = []
     start = time.perf_counter()
