@@ -2,11 +2,14 @@
 
 import hashlib
 import importlib.util
+import io
 import json
 import math
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +23,17 @@ from geowarp.__main__ import main
 from geowarp.demo import run as demo_run
 from geowarp.demo.arguments import Arguments
 from geowarp.demo.files import publish
-from geowarp.demo.measures import bits_per_byte, condition_numbers, orthonormality_error
+from geowarp.demo.measures import FACTORS, bits_per_byte, condition_numbers, orthonormality_error
 from geowarp.demo.settings import Settings
+from geowarp.demo.stream import decode_stream, print_stream
 from geowarp.demo.text import Text, read_file, read_standard_library, sample_batch, validation_windows
+from geowarp.demo.training import build_contenders
 from geowarp.nn import BDH, BDHConfig
 
 TINY = Settings(
-    BDHConfig(n_layer=2, n_embd=16, dropout=0.0, n_head=2, mlp_internal_dim_multiplier=4),
+    BDHConfig(
+        n_layer=2, n_embd=16, dropout=0.0, n_head=2, mlp_internal_dim_multiplier=4, synapse="gated_delta"
+    ),
     context=24,
     batch=4,
     evaluations=3,
@@ -75,12 +82,14 @@ def test_command_writes_its_files(phrases: Path, tmp_path: Path) -> None:
     assert {path.name for path in out.iterdir()} == FILES
     assert (out / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert f"sha256 {hashlib.sha256(PHRASE * 40).hexdigest()}" in done.stdout
-    for row in ("validation bits per byte", "orthonormality error", "condition number of D_x", "229,568"):
+    for row in ("validation bits per byte", "orthonormality error", "condition number of D_x", "229,576"):
         assert row in done.stdout
     assert "2/2" in done.stderr
     assert "bits/byte" in done.stderr
     numbers = json.loads((out / "results.json").read_text(encoding="utf-8"))
     assert f"{numbers['models']['stiefel']['bits_per_byte']:.3f}" in done.stdout
+    prompt, continuation = numbers["sample"][:64], numbers["sample"][64:]
+    assert f"{prompt}│{continuation}\n\n".encode("ascii", "replace").decode() in done.stdout
     for name, values in numbers["models"].items():
         check_checkpoint(out, name, read_file(phrases), Settings(), values["bits_per_byte"])
 
@@ -239,9 +248,48 @@ def test_batches_and_windows() -> None:
     assert validation_windows(data, 9, 15).shape == (1, 15)
 
 
+def test_bytes_are_shown_as_soon_as_a_character_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Recorder(io.StringIO):
+        def flush(self) -> None:
+            shown.append(self.getvalue())
+
+    shown: list[str] = []
+    monkeypatch.setattr(sys, "stdout", Recorder())
+    read = []
+
+    def tokens() -> Iterator[torch.Tensor]:
+        for byte in "é\t€\x07".encode():
+            read.append((byte, shown[-1] if shown else ""))
+            yield torch.tensor(byte)
+
+    assert print_stream(tokens()) == shown[-1] == "é\t€�"
+    assert [text for _, text in read] == ["", "", "é", "é\t", "é\t", "é\t", "é\t€"]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_streamed_text_is_the_decoded_text(seed: int) -> None:
+    start = bytes(torch.randint(32, 256, (60,), generator=torch.Generator().manual_seed(seed)).tolist())
+    text = start + "ß€😀".encode()[: -1 - seed]  # cut within a character
+    expected = "".join(c if c.isprintable() else "�" for c in text.decode(errors="replace"))
+    assert "".join(decode_stream(torch.tensor(list(text)))) == expected
+
+
+def test_gains_decays_and_strengths_are_not_decayed() -> None:
+    for contender in build_contenders(TINY, 8, 0, torch.device("cpu")):
+        decayed, total = set(), 0
+        for group in contender.optimizer.param_groups:
+            total += len(group["params"])
+            if group["weight_decay"]:
+                decayed |= set(group["param_names"])
+        matrices = {"embed.weight", "lm_head"}
+        free = {f"{name}.weight" for name in FACTORS.values()} if contender.name == "euclidean" else set()
+        assert decayed == matrices | free
+        assert total == len(list(contender.model.parameters()))
+
+
 @torch.no_grad()
 def test_measures() -> None:
-    model = BDH(TINY.config)
+    model = BDH(replace(TINY.config, synapse="hebbian"))  # the official model's
     windows = torch.randint(256, (5, 9))
     model.lm_head.zero_()
     assert bits_per_byte(model, windows, chunk=2) == pytest.approx(8)

@@ -29,14 +29,9 @@ _ROWS = (
 
 
 def results(
-    contenders: list[Contender],
-    text: Text,
-    settings: Settings,
-    arguments: Arguments,
-    sample: str,
-    seconds: float,
+    contenders: list[Contender], text: Text, settings: Settings, arguments: Arguments
 ) -> dict[str, Any]:
-    """Return all numbers of a run, as what JSON can hold."""
+    """Return what was measured, as what JSON can hold."""
     return {
         "versions": {
             "geowarp": __version__,
@@ -47,7 +42,6 @@ def results(
         "threads": torch.get_num_threads(),
         "seed": arguments.seed,
         "steps": arguments.steps,
-        "seconds": seconds,
         "text": {
             "source": text.source,
             "train_bytes": len(text.train),
@@ -56,7 +50,6 @@ def results(
         },
         "settings": asdict(settings),
         "models": {contender.name: _numbers(contender) for contender in contenders},
-        "sample": sample,
     }
 
 

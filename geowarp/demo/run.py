@@ -12,6 +12,7 @@ from .files import publish
 from .picture import save_picture
 from .report import results, save_checkpoint, save_results, table
 from .settings import Settings
+from .stream import print_stream
 from .text import Text, read_file, read_standard_library
 from .training import Contender, build_contenders, train
 
@@ -38,11 +39,10 @@ def run(arguments: Arguments, settings: Settings | None = None) -> dict[str, Any
     _introduce(text, settings, arguments)
     contenders = build_contenders(settings, arguments.steps, arguments.seed, arguments.device)
     train(contenders, text, settings, arguments.steps, arguments.seed, arguments.device)
-    prompt, continuation = _sample(contenders[0], text, arguments)
-    seconds = time.perf_counter() - start
-    numbers = results(contenders, text, settings, arguments, prompt + continuation, seconds)
+    numbers = results(contenders, text, settings, arguments)
     print(f"\n{table(numbers)}\n\nsample of the Stiefel model, after a prompt from the validation text:\n")
-    print(f"{prompt}│{continuation}\n")
+    numbers["sample"] = _sample(contenders[0], text, arguments)
+    numbers["seconds"] = seconds = time.perf_counter() - start
     publish(
         arguments.out,
         {
@@ -64,18 +64,17 @@ def _introduce(text: Text, settings: Settings, arguments: Arguments) -> None:
         f"      {len(text.train):,} bytes to learn, {len(text.validation):,} for validation",
         f"      sha256 {text.sha256}",
         f"model: BDH, {sizes.n_layer} layers with one set of weights, {sizes.n_neurons} neurons in "
-        f"{sizes.n_head} heads, rank {sizes.n_embd}",
+        f"{sizes.n_head} heads, rank {sizes.n_embd}, synapses: {sizes.synapse.replace('_', ' ')}",
     )
     print("\n".join(lines), flush=True)
 
 
-def _sample(contender: Contender, text: Text, arguments: Arguments) -> tuple[str, str]:
+def _sample(contender: Contender, text: Text, arguments: Arguments) -> str:
+    """Print a prompt and what the model makes of it, each character as it is drawn, and return both."""
     prompt = text.validation[:_PROMPT].long().to(arguments.device)
     generator = torch.Generator(arguments.device).manual_seed(arguments.seed)
-    tokens = contender.model.generate(prompt, _SAMPLE, temperature=0.8, generator=generator)
-    return _readable(tokens[: len(prompt)]), _readable(tokens[len(prompt) :])
-
-
-def _readable(tokens: torch.Tensor) -> str:
-    decoded = bytes(tokens.tolist()).decode(errors="replace")
-    return "".join(c if c.isprintable() or c in "\n\t" else "�" for c in decoded)
+    begin = print_stream(prompt)
+    print("│", end="", flush=True)
+    continuation = print_stream(contender.model.stream(prompt, _SAMPLE, temperature=0.8, generator=generator))
+    print("\n")
+    return begin + continuation

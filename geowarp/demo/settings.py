@@ -23,8 +23,9 @@ class Settings:
         windows: validation windows, at most.
         factor_rate: learning rate of the Stiefel factors.
         diagonal_rate: of the learned diagonals, which are not decayed.
-        rest_rate: of the other parameters of the Stiefel model.
-        flat_rate: of the Euclidean model, all parameters.
+        rest_rate: of embedding and head beside Stiefel factors.
+        flat_rate: of embedding, head and factors of the Euclidean model.
+        synapse_rate: of the decays and strengths of the synapses of both, which are not decayed.
         weight_decay: decoupled, of embeddings and head, and of the Euclidean factors.
         warmup: share of the steps in which the learning rates rise; afterwards they fall linearly.
         final_rate: share of the learning rates that is left at the end.
@@ -32,7 +33,12 @@ class Settings:
 
     config: BDHConfig = field(
         default_factory=lambda: BDHConfig(
-            n_layer=3, n_embd=64, dropout=0.0, n_head=4, mlp_internal_dim_multiplier=16
+            n_layer=3,
+            n_embd=64,
+            dropout=0.0,
+            n_head=4,
+            mlp_internal_dim_multiplier=16,
+            synapse="gated_delta",
         )
     )
     context: int = 128
@@ -43,6 +49,7 @@ class Settings:
     diagonal_rate: float = 1e-2
     rest_rate: float = 3e-2
     flat_rate: float = 3.2e-2
+    synapse_rate: float = 1e-2
     weight_decay: float = 0.1
     warmup: float = 0.05
     final_rate: float = 0.1

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from ..nn import BDH
@@ -70,25 +70,28 @@ def build_contenders(settings: Settings, steps: int, seed: int, device: torch.de
         return BDH(replace(settings.config, factors=factors)).to(device)
 
     curved, flat = build("stiefel"), build("euclidean")
-    riemannian = RiemannianAdam(_groups(curved, settings))
-    adamw = torch.optim.AdamW(flat.parameters(), lr=settings.flat_rate, weight_decay=settings.weight_decay)
+    riemannian = RiemannianAdam(_groups(curved, settings, settings.rest_rate))
+    adamw = torch.optim.AdamW(_groups(flat, settings, settings.flat_rate))
     return [
         Contender("stiefel", curved, riemannian, schedule(riemannian)),
         Contender("euclidean", flat, adamw, schedule(adamw)),
     ]
 
 
-def _groups(model: BDH, settings: Settings) -> list[dict[str, Any]]:
-    """Return the points, the diagonals, which are gains and so are not decayed, and the rest."""
-    flat, points = param_groups(
-        model,
-        Stiefel={"lr": settings.factor_rate},
-        Euclidean={"lr": settings.rest_rate, "weight_decay": settings.weight_decay},
-    )
-    diagonals = [pair for pair in flat["params"] if pair[0].endswith(".diagonal")]
-    rest = [pair for pair in flat["params"] if not pair[0].endswith(".diagonal")]
-    gains = {**flat, "params": diagonals, "lr": settings.diagonal_rate, "weight_decay": 0.0}
-    return [{**flat, "params": rest}, gains, points]
+def _groups(model: BDH, settings: Settings, rest_rate: float) -> list[dict[str, Any]]:
+    """Return the parameters by learning rate; only embedding, head and free factors are decayed."""
+    flat, *points = param_groups(model)
+    options = {
+        "synapse": {"lr": settings.synapse_rate, "weight_decay": 0.0},
+        "diagonal": {"lr": settings.diagonal_rate, "weight_decay": 0.0},
+        "rest": {"lr": rest_rate, "weight_decay": settings.weight_decay},
+    }
+    pairs: dict[str, list[tuple[str, nn.Parameter]]] = {kind: [] for kind in options}
+    for name, parameter in flat["params"]:
+        kind = next((kind for kind in ("synapse", "diagonal") if kind in name.split(".")), "rest")
+        pairs[kind].append((name, parameter))
+    groups = [{**flat, **options[kind], "params": found} for kind, found in pairs.items() if found]
+    return [*groups, *({**group, "lr": settings.factor_rate} for group in points)]
 
 
 def train(
