@@ -67,21 +67,24 @@ def test_numbers_with_numpy() -> None:
     np.testing.assert_array_equal(geometric_median(Euclidean(0), x, weights), expected)
 
 
-@pytest.mark.parametrize("scale", [1e-20, 1e-6, 1.0, 1e6, 1e12])
+def least_mean_distance(data: Any) -> float:
+    start = data.mean(0)
+    return float(
+        minimize(lambda m: np.linalg.norm(m - data, axis=-1).mean(), start, method="Nelder-Mead").fun
+    )
+
+
 @pytest.mark.parametrize("n", [2, 5])
-def test_vectors_with_scipy_at_any_scale(scale: float, n: int) -> None:
+def test_vectors_with_scipy_at_any_scale(n: int) -> None:
     x = torch.randn(60, 7, n, dtype=torch.float64)
-    result = geometric_median(Euclidean(1), scale * x, return_info=True)
-    assert result.converged.all()
-    assert result.iterations.max() < 60
+    least = torch.tensor([least_mean_distance(data) for data in x.numpy()], dtype=torch.float64)
     weights = torch.full((7,), 1 / 7, dtype=torch.float64)
-    value = objective(Euclidean(1), result.median / scale, x, weights)
-    for i in range(60):
-        data = x[i].numpy()
-        found = minimize(
-            lambda m, data=data: np.linalg.norm(m - data, axis=-1).mean(), data.mean(0), method="Nelder-Mead"
-        )
-        assert value[i] <= found.fun + 1e-12
+    for scale in (1e-20, 1e-6, 1.0, 1e6, 1e12):
+        result = geometric_median(Euclidean(1), scale * x, return_info=True)
+        assert result.converged.all()
+        assert result.iterations.max() < 60
+        value = objective(Euclidean(1), result.median / scale, x, weights)
+        assert (value <= least + 1e-12).all()
 
 
 @cases
@@ -265,8 +268,9 @@ def test_equal_points_on_a_manifold_of_geoopt_whose_logarithm_has_no_derivative_
 
 
 @pytest.mark.parametrize("manifold", [AffineInvariantSPD(), LogEuclideanSPD(), BuresWassersteinSPD()])
-@pytest.mark.parametrize("scale", [1e-100, 1e-12, 1e12, 1e100])
-def test_units_do_not_matter(manifold: Manifold, scale: float) -> None:
+def test_units_do_not_matter(manifold: Manifold) -> None:
     x = AffineInvariantSPD().random(9, 3, 3, dtype=torch.float64).detach().clone()
-    median = geometric_median(manifold, scale * x) / scale
-    torch.testing.assert_close(median, geometric_median(manifold, x), rtol=1e-8, atol=1e-9)
+    expected = geometric_median(manifold, x)
+    for scale in (1e-100, 1e-12, 1e12, 1e100):
+        median = geometric_median(manifold, scale * x) / scale
+        torch.testing.assert_close(median, expected, rtol=1e-8, atol=1e-9)
