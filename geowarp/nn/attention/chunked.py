@@ -25,8 +25,13 @@ def chunked_attention(arguments: Arguments, chunk: int | None) -> tuple[Tensor, 
 
 
 def default_chunk(length: int, value_width: int) -> int:
-    """Return the number of positions per chunk."""
-    return max(length, 1) if length <= 2 * value_width else 128
+    """Return the number of positions per chunk: all of them up to 2 V, and else V, between 32 and 128.
+
+    Forward and backward together take about ``7 K V + 3 C K`` operations per position for C < T, and 3 T K
+    for one chunk; each chunk reads and writes the state. With K = 1024 and T = 2048 on a CPU, 32 positions
+    are the fastest for V = 32, 64 to 128 for V = 128, and 128 for V = 256.
+    """
+    return max(length, 1) if length <= 2 * value_width else min(max(value_width, 32), 128)
 
 
 class _ChunkedAttention(torch.autograd.Function):

@@ -44,7 +44,7 @@ def delta_attention(
         state: the memory ``(..., K, V)`` before the first position; None is zero.
         form: ``"quadratic"``, ``"chunked"`` or ``"recurrent"``, see ``linear_attention``.
         read: ``"inclusive"`` or ``"exclusive"``.
-        chunk: positions per chunk; None takes one chunk up to ``T = 2 V``, and else 128.
+        chunk: positions per chunk; None takes one chunk up to ``T = 2 V``, and else V, from 32 to 128.
 
     Returns:
         The reads ``(..., T, V)`` and the state ``(..., K, V)`` after the last position, in float32 or
