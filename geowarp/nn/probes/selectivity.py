@@ -100,10 +100,11 @@ def selective_synapses(
     fewer are more active in the texts with the subject.
 
     The texts that select the synapses also test them here, and the best of n² synapses looks significant on
-    them even by chance: do not report these p-values. Keep other texts for ``synapse_selectivity``, as the
-    example does.
+    them even in a model that has learned nothing: do not report these p-values. Keep other texts for
+    ``synapse_selectivity``, as the example does, and there other words for the subject: a synapse may also
+    stand for one word, and in a model that has learned nothing some do.
 
-    Activations of all texts are kept in memory: ``2 n`` numbers per token.
+    Memory: the activations of all texts at once, about ``6 n`` numbers per token.
 
     Args:
         model: any BDH model of two or more layers.

@@ -103,7 +103,7 @@ def most_active_synapses(
 ) -> ActiveSynapses:
     """Return the k strongest synapses ``σ(i, j)`` of a layer after a text; of several, by their mean.
 
-    Exact: all n² synapses are compared, but few of them are kept at a time, and silent neurons are left out.
+    Exact: of all n² synapses, those that may be among the strongest are computed, few of them at a time.
     There are fewer than k where fewer are above 0. See ``synapse_activity`` for σ.
 
     Args:
