@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..nn import BDH, LowRankFactor
+from ..nn.probes import singular_values
 
 __all__ = ["FACTORS", "bits_per_byte", "condition_numbers", "factor_of", "orthonormality_error", "token_loss"]
 
@@ -34,14 +35,11 @@ def bits_per_byte(model: BDH, windows: Tensor, chunk: int = 16) -> float:
     return total / (len(windows) * math.log(2))
 
 
-@torch.no_grad()
 def condition_numbers(model: BDH, *, diagonal: bool = True) -> dict[str, float]:
     """Return the condition number of each factor, with its diagonal or of its X alone."""
     result = {}
     for symbol in FACTORS:
-        factor = factor_of(model, symbol)
-        matrix = factor.effective() if diagonal else factor.weight.as_subclass(Tensor)
-        values = torch.linalg.svdvals(matrix.double())
+        values = singular_values(factor_of(model, symbol), diagonal=diagonal)
         result[symbol] = (values[0] / values[-1]).item()
     return result
 
