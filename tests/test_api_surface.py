@@ -20,6 +20,7 @@ PACKAGES = (
     "geowarp.manifolds.checks",
     "geowarp.metrics",
     "geowarp.nn",
+    "geowarp.nn.probes",
     "geowarp.optim",
 )
 UPDATE = "If it is meant, run python tests/test_api_surface.py, commit the list, and say so in CHANGELOG.md."

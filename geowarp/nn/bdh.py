@@ -32,6 +32,12 @@ class LayerActivations(NamedTuple):
         y: gated activations, ``(..., h, T, N)``.
         v: the layer's output, ``(..., T, d)``.
         synapses: the layer's state after the last position, ``(..., h, N, d)``.
+
+    Example:
+        >>> model = BDH(BDHConfig(n_layer=2, n_embd=16, n_head=2, mlp_internal_dim_multiplier=4)).eval()
+        >>> first, second = model.activations(torch.tensor([72, 105, 33]))
+        >>> bool((second.y[second.x == 0] == 0).all())  # x gates y
+        True
     """
 
     x: Tensor
