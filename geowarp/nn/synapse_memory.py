@@ -113,18 +113,14 @@ class SynapseMemory:
     def update_pairs(self, pairs: Tensor, keys: Tensor, values: Tensor, gates: Gates) -> Tensor:
         """As ``update``, but touch only these pairs of rows, ascending; the other keys are zero."""
         self._forget(gates)
-        table = self._pairs_of_rows().flatten(0, 1)
-        rows, active = table.index_select(0, pairs), keys.view(-1, 2).index_select(0, pairs)
-        if self._pending is not None:
-            pending = self._pending.view(-1)
-            rows.mul_(pending.index_select(0, pairs).exp_().to(rows.dtype).unsqueeze(-1))
-            pending.index_fill_(0, pairs, 0)
-        rows = rows.view(-1, self._table.shape[-1])
-        starts = torch.searchsorted(pairs, self._layout.starts) * 2
-        read = sums_of_rows(rows, self._layout.rows[: len(rows)], starts, active.view(-1))
-        written = gates.written(values, read).index_select(0, pairs // (self._layout.width // 2))
-        rows.view(len(pairs), 2, -1).addcmul_(active.unsqueeze(-1), written.unsqueeze(1))
-        table.index_copy_(0, pairs, rows.view(len(pairs), -1))
+        layout, decay = self._layout, self._settle_pairs(pairs)
+        active = keys.view(-1, 2).index_select(0, pairs)
+        rows = (pairs.unsqueeze(1) * 2 + layout.rows[:2]).flatten()
+        starts = torch.searchsorted(pairs, layout.starts) * 2
+        weights = active if decay is None else active * decay
+        read = sums_of_rows(self._table.flatten(0, 1), rows, starts, weights.view(-1))
+        written = gates.written(values, read).index_select(0, pairs // (layout.width // 2))
+        self._write_pairs(pairs, decay, active.unsqueeze(-1) * written.unsqueeze(1))
         return read
 
     def settled(self) -> Tensor:
@@ -141,6 +137,22 @@ class SynapseMemory:
             decay = self._pending.exp().to(self._table.dtype)
             self._pairs_of_rows().mul_(decay.unsqueeze(-1))
             self._pending.zero_()
+
+    def _settle_pairs(self, pairs: Tensor) -> Tensor | None:
+        """Return the decay of these pairs until now, ``(m, 1)``, which the caller applies."""
+        if self._pending is None:
+            return None
+        pending = self._pending.view(-1)
+        decay = pending.index_select(0, pairs).exp_().to(self._table.dtype)
+        pending.index_fill_(0, pairs, 0)
+        return decay.unsqueeze(1)
+
+    def _write_pairs(self, pairs: Tensor, decay: Tensor | None, change: Tensor) -> None:
+        table, change = self._pairs_of_rows().flatten(0, 1), change.flatten(1)
+        if decay is None:
+            table.index_add_(0, pairs, change)
+        else:
+            table.index_copy_(0, pairs, change.addcmul_(table.index_select(0, pairs), decay))
 
     def _read(self, keys: Tensor) -> Tensor:
         if keys.device.type != "cpu":
