@@ -1,11 +1,15 @@
 """Seeds every test and doctest, and names torch in the doctests."""
 
 import gc
+import os
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    torch.set_num_threads(1)  # the workers share the cores
 
 
 def pytest_collection_finish() -> None:

@@ -68,10 +68,9 @@ def test_numbers_with_numpy() -> None:
 
 
 def least_mean_distance(data: Any) -> float:
-    start = data.mean(0)
-    return float(
-        minimize(lambda m: np.linalg.norm(m - data, axis=-1).mean(), start, method="Nelder-Mead").fun
-    )
+    mean = data.mean(0)
+    found = minimize(lambda m: np.linalg.norm(m - data, axis=-1).mean(), mean, method="Nelder-Mead")
+    return float(found.fun)
 
 
 @pytest.mark.parametrize("n", [2, 5])
