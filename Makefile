@@ -39,6 +39,8 @@ benchmarks: .venv/.bench
 	$(BIN)/python benchmarks/optimizer_step.py
 	$(BIN)/python benchmarks/maths.py
 	$(BIN)/python benchmarks/accuracy
+	$(BIN)/python benchmarks/bdh.py
+	$(BIN)/python benchmarks/bdh_quality.py
 
 check: .venv/.ready
 	$(BIN)/ruff check .

@@ -6,11 +6,11 @@ training: forward, cross-entropy and backward of one sequence of T bytes, at d =
 official 6 layers, float32, dropout 0.1; ``peak MB`` is what a step adds at its highest, in a process of its
 own. decoding: 512 bytes after a prompt of 1024; the official form, which computes the prefix again for each
 byte, is timed at five lengths and integrated; ``same tokens`` counts how many of the first eight likeliest
-ones are those of the official form. position: the time per byte of 512 and 4096 bytes after that prompt,
+ones are those of the official form. position: the time per byte of 512 and 2048 bytes after that prompt,
 medians of the first and last tenth, with all rows, with active rows only or, by default, with what is
 cheaper, for the initial weights and for weights with as few active neurons as the paper reports. throughput:
 tokens per second at the official size, on a GPU only. Ratios are to the first row of the group; above 1: the
-rival takes more. Of calls that take long there are at most three rounds.
+rival takes more. The longer a call, the fewer its rounds: one of T = 8192, and of 2048 bytes.
 """
 
 import argparse

@@ -25,6 +25,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "geowarp stiefel gated_delta": {"factors": "stiefel", "synapse": "gated_delta"},
 }
 RIVALS = [*VARIANTS, "official"]
+FEW = ["geowarp", "geowarp stiefel gated_delta", "official"]
 CHECKPOINTED = "geowarp checkpointed"
 
 

@@ -26,7 +26,7 @@ def measure(device: torch.device, rounds: int, quick: bool) -> list[dict[str, An
     lengths = QUICK_LENGTHS if quick else LENGTHS
     rows = []
     for length in harness.progress(lengths):
-        count = rounds if length <= 2048 else min(rounds, 3)
+        count = min(rounds, max(1, 8192 // length))
         rows += _length(length, device, count, quick)
         if length == (lengths[0] if quick else WITH_OPTIMIZER):
             rows += _with_optimizer(length, device, count, quick)
@@ -36,9 +36,10 @@ def measure(device: torch.device, rounds: int, quick: bool) -> list[dict[str, An
 def _length(length: int, device: torch.device, rounds: int, quick: bool) -> list[dict[str, Any]]:
     tokens = models.random_tokens(1, length + 1, device)
     config = size(quick)
-    steps = {name: models.training_step(models.build(name, config, device), tokens) for name in models.RIVALS}
+    rivals = models.RIVALS if length < LENGTHS[-1] else models.FEW
+    steps = {name: models.training_step(models.build(name, config, device), tokens) for name in rivals}
     seconds, ratios = harness.interleaved(steps, device, rounds)
-    peaks = {name: _peak_of(name, length, device, quick) for name in models.RIVALS}
+    peaks = {name: _peak_of(name, length, device, quick) for name in rivals}
     return [
         {
             "part": "training",
@@ -50,7 +51,7 @@ def _length(length: int, device: torch.device, rounds: int, quick: bool) -> list
             "peak ratio": _ratio(peaks[name], peaks["geowarp"]),
             "n_layer": config.n_layer,
         }
-        for name in models.RIVALS
+        for name in rivals
     ]
 
 
