@@ -62,7 +62,8 @@ class Recipe:
         save_every: steps between checkpoints.
         judge: windows of the validation text, of each stream.
         factor_rate: highest learning rate of the factors on Stiefel, about the length of a step.
-        scale_rate: of diagonals, and of decays and strengths of the synapses, which are not decayed.
+        diagonal_rate: of their diagonals.
+        synapse_rate: of decays and strengths of the synapses.
         matrix_rate: of embedding, head and free factors.
         weight_decay: of those.
         warmup: steps in which the learning rates rise; afterwards they fall as the root of the step.
@@ -74,7 +75,8 @@ class Recipe:
     save_every: int = 50
     judge: int = 8
     factor_rate: float = 0.5
-    scale_rate: float = 1e-2
+    diagonal_rate: float = 1e-2
+    synapse_rate: float = 1e-1
     matrix_rate: float = 3e-2
     weight_decay: float = 0.1
     warmup: int = 40
@@ -110,21 +112,23 @@ def new_run(config: BDHConfig, recipe: Recipe, seed: int, device: torch.device) 
 
 
 def parameter_groups(model: BDH, recipe: Recipe) -> list[dict[str, Any]]:
-    """Return the parameters: scales, which are not decayed; matrices, which are; and points on Stiefel."""
+    """Return the parameters by learning rate; matrices are decayed, gains and points on Stiefel are not."""
     flat, *points = param_groups(model)
-    scales = [pair for pair in flat["params"] if is_scale(pair[0])]
-    matrices = [pair for pair in flat["params"] if not is_scale(pair[0])]
-    groups = [
-        {**flat, "params": matrices, "lr": recipe.matrix_rate, "weight_decay": recipe.weight_decay},
-        {**flat, "params": scales, "lr": recipe.scale_rate},
-        *({**group, "lr": recipe.factor_rate} for group in points),
-    ]
-    return [group for group in groups if group["params"]]  # free factors and Hebbian synapses have no scales
+    rates = {"synapse": recipe.synapse_rate, "diagonal": recipe.diagonal_rate, "matrix": recipe.matrix_rate}
+    groups = []
+    for kind, rate in rates.items():
+        pairs = [(name, parameter) for name, parameter in flat["params"] if kind_of(name) == kind]
+        decay = recipe.weight_decay if kind == "matrix" else 0.0
+        groups.append({**flat, "params": pairs, "lr": rate, "weight_decay": decay})
+    groups += [{**group, "lr": recipe.factor_rate} for group in points]
+    return [group for group in groups if group["params"]]  # free factors have no diagonals
 
 
-def is_scale(name: str) -> bool:
-    """Return whether a parameter is a diagonal of a factor, or a decay or a strength of the synapses."""
-    return name.startswith("synapse.") or name.endswith(".diagonal")
+def kind_of(name: str) -> str:
+    """Return whether a parameter without a manifold is of a synapse, a diagonal of a factor or a matrix."""
+    if name.startswith("synapse."):
+        return "synapse"
+    return "diagonal" if name.endswith(".diagonal") else "matrix"
 
 
 def as_streams(data: Tensor, recipe: Recipe, device: torch.device) -> Tensor:
@@ -287,12 +291,13 @@ def write_text(model: BDH, prompt: Tensor, length: int, sampling: GenerationSett
 
 
 def draw_synapses(model: BDH, text: bytes, path: Path) -> None:
-    """Draw the strongest synapses of the last layer over the time in which the model reads a text."""
+    """Draw three strong synapses of the last layer over the time in which the model reads a text."""
     tokens = as_tokens(text, model)
-    found = most_active_synapses(model, tokens, model.config.n_layer - 1, k=3)
-    activity = synapse_activity(model, tokens, found.synapses)
-    names = [f"neuron {synapse.i} → {synapse.j}" for synapse in found.synapses]
-    axes = plot_synapse_activity(activity, text, names)
+    strongest = most_active_synapses(model, tokens, model.config.n_layer - 1, k=100).synapses
+    first_of_neuron = {synapse.i: synapse for synapse in reversed(strongest)}
+    shown = [synapse for synapse in strongest if first_of_neuron[synapse.i] == synapse][:3]
+    names = [f"neuron {synapse.i} → {synapse.j}" for synapse in shown]
+    axes = plot_synapse_activity(synapse_activity(model, tokens, shown), text, names)
     axes.figure.savefig(path, dpi=120, format="png")
     pyplot.close(axes.figure)
 

@@ -127,7 +127,7 @@ def test_windows_are_read_in_turn_and_memory_ends_with_them() -> None:
 
 
 def test_the_memory_is_carried_without_its_gradients(text: Text) -> None:
-    still = replace(RECIPE, factor_rate=0.0, scale_rate=0.0, matrix_rate=0.0)
+    still = replace(RECIPE, factor_rate=0.0, diagonal_rate=0.0, synapse_rate=0.0, matrix_rate=0.0)
     run = example.new_run(replace(TINY, dropout=0.0), still, 0, CPU)
     streams = example.as_streams(text.train, RECIPE, CPU)
     for _ in range(2):
