@@ -184,6 +184,21 @@ def test_log_decay_that_forgets_everything(rule: str) -> None:
 
 
 @RULES
+def test_log_decay_of_minus_infinity(rule: str) -> None:
+    for strong in (-1e4, -1e12, -torch.inf):
+        inputs = draw(rule, length=20)
+        log_decay = inputs["log_decay"]
+        assert log_decay is not None
+        log_decay[0, :, 3::5] = log_decay[1, 1, 9] = strong
+        for read in READS:
+            expected = attention(inputs, form="recurrent", read=read)
+            slopes = gradients(inputs, form="recurrent", read=read)
+            for form in ("quadratic", "chunked"):
+                assert_same(attention(inputs, form=form, read=read, chunk=6), expected, 1e-12)
+                assert_same(gradients(inputs, form=form, read=read, chunk=6), slopes, 1e-11)
+
+
+@RULES
 def test_constant_log_decay_of_minus_ten_thousand(rule: str) -> None:
     inputs = {**draw(rule, "none", length=20), "log_decay": torch.tensor(-1e4, dtype=torch.float64)}
     given = tensors(inputs)
@@ -217,6 +232,14 @@ def test_unit_keys() -> None:
     (gradient,) = torch.autograd.grad(unit[2, 0], k)
     assert_same(gradient[2], torch.tensor([10.0, 0, 0], dtype=torch.float64), 1e-12)
     assert unit_keys(torch.zeros(0, 3)).shape == (0, 3)
+
+
+def test_unit_keys_in_float16() -> None:
+    large = torch.full((4,), 300.0, dtype=torch.float16)  # its squares are out of range
+    assert torch.equal(unit_keys(large), torch.full((4,), 0.5, dtype=torch.float16))
+    zero = torch.zeros(3, dtype=torch.float16, requires_grad=True)
+    (gradient,) = torch.autograd.grad(unit_keys(zero).sum(), zero)
+    assert_same(gradient, torch.full((3,), 1000.0, dtype=torch.float16), 1)
 
 
 def test_delta_rule_recalls_exactly_what_was_written_last() -> None:
@@ -267,6 +290,22 @@ def test_shapes(rule: str) -> None:
             if length == 0:
                 assert torch.equal(last, state)
                 assert_same(found[2], torch.ones_like(state), 0)
+                assert last.data_ptr() != state.data_ptr() or state.numel() == 0
+
+
+@RULES
+def test_results_are_contiguous_where_only_the_queries_have_a_batch(rule: str) -> None:
+    inputs = {
+        **draw(rule, "none", length=4, state=False),
+        "k": torch.randn(4, KEYS),
+        "v": torch.randn(4, VALUES),
+    }
+    inputs["beta"] = None if inputs["beta"] is None else torch.rand(4)
+    for form in ("quadratic", "chunked", "recurrent"):
+        output, state = attention(inputs, form=form)
+        assert state.shape == (2, 3, KEYS, VALUES)
+        assert output.is_contiguous()
+        assert state.is_contiguous()
 
 
 @RULES
@@ -369,6 +408,7 @@ def test_compiles_in_one_graph(rule: str) -> None:
         ({"state": torch.zeros(4, 5)}, r"state \(4, 5\) does not end in \(K, V\) = \(5, 4\)"),
         ({"log_decay": torch.zeros(3, 7)}, r"log_decay \(3, 7\) does not broadcast to \(..., T\) with T = 8"),
         ({"beta": torch.zeros(3, 7)}, r"beta \(3, 7\) does not broadcast"),
+        ({"v": torch.zeros(3, 8, 4, dtype=torch.complex64)}, "attention: torch.complex64 has no such form"),
     ],
 )
 def test_errors(change: dict[str, Any], message: str) -> None:

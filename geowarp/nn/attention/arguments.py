@@ -63,18 +63,20 @@ def prepare(
     rows = [tensor.shape[:-2] for tensor in (q, k, v, state) if tensor is not None]
     rows += [gate.shape[:-1] for gate in (beta, log_decay) if gate is not None]
     batch = _broadcast(name, rows)
-    dtype = _common_dtype(q, k, v, beta, log_decay, state)
+    dtype = _common_dtype(name, q, k, v, beta, log_decay, state)
     queries = q.to(dtype)
     keys = queries if k is q else k.to(dtype)
     beta, log_decay, state = (None if x is None else x.to(dtype) for x in (beta, log_decay, state))
     return Arguments(queries, keys, v.to(dtype), beta, log_decay, state, batch, read == "exclusive")
 
 
-def _common_dtype(*tensors: Tensor | None) -> torch.dtype:
+def _common_dtype(name: str, *tensors: Tensor | None) -> torch.dtype:
     dtype = torch.float32
     for tensor in tensors:
         if tensor is not None:
             dtype = torch.promote_types(dtype, tensor.dtype)
+    if dtype.is_complex:
+        raise GeowarpError(f"{name}: {dtype} has no such form; give real and imaginary parts side by side")
     return dtype
 
 
@@ -112,13 +114,8 @@ def _gate(name: str, label: str, gate: Tensor | None, length: int) -> Tensor | N
 
 
 def _broadcast(name: str, shapes: list[torch.Size]) -> torch.Size:
-    width = max(len(shape) for shape in shapes)
-    padded = [(1,) * (width - len(shape)) + tuple(shape) for shape in shapes]
-    result = []
-    for sizes in zip(*padded, strict=True):
-        distinct = {size for size in sizes if size != 1}
-        if len(distinct) > 1:
-            found = ", ".join(str(tuple(shape)) for shape in shapes)
-            raise GeowarpError(f"{name}: the leading dimensions {found} do not broadcast")
-        result.append(distinct.pop() if distinct else 1)
-    return torch.Size(result)
+    try:
+        return torch.Size(torch.broadcast_shapes(*shapes))
+    except RuntimeError:
+        found = ", ".join(str(tuple(shape)) for shape in shapes)
+        raise GeowarpError(f"{name}: the leading dimensions {found} do not broadcast") from None

@@ -7,6 +7,8 @@ from ...manifolds.linalg.precision import working_precision
 
 __all__ = ["Decay", "decay_of"]
 
+_FORGOTTEN = -750.0  # the exponential of this is zero in float64
+
 
 class Decay:
     """No decay: every factor is one. The parent of ``LogDecay``, and its limit at log decay zero."""
@@ -36,7 +38,8 @@ class LogDecay(Decay):
     """Decay by ``exp(g_t)`` before each write, with the sums ``b_i = Σ_{m≤i} g_m``.
 
     Sums and differences are taken in float64, and the upper triangle is masked before the exponential: no
-    exponent is positive where g ≤ 0, and a position after a strong decay keeps its digits.
+    exponent is positive where g ≤ 0. Log decays below −750 count as −750, which forgets everything: so −∞ is
+    one, too, and positions after a strong decay keep their digits.
 
     Args:
         log_decay: ``(..., C)`` in float64.
@@ -44,7 +47,7 @@ class LogDecay(Decay):
     """
 
     def __init__(self, log_decay: Tensor, dtype: torch.dtype) -> None:
-        self.total = log_decay.cumsum(-1)
+        self.total = log_decay.clamp_min(_FORGOTTEN).cumsum(-1)
         self.dtype = dtype
         self.last = self.total[..., -1:] if log_decay.shape[-1] else self.total.sum(-1, keepdim=True)
         self.length = log_decay.shape[-1]

@@ -51,7 +51,7 @@ def delta_attention(
         float64, also for half inputs and under autocast.
 
     Raises:
-        GeowarpError: for shapes that do not fit, an unknown form or read, or a chunk below 1.
+        GeowarpError: for shapes that do not fit, complex tensors, an unknown form or read, a chunk below 1.
 
     References:
         Schlag, Irie and Schmidhuber, Linear transformers are secretly fast weight programmers, arXiv

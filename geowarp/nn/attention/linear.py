@@ -26,8 +26,8 @@ def linear_attention(
         o_t = e^{g_t} S_{t−1}ᵀ q_t           exclusive: read before the write, decayed like it
 
     so that ``o_i = Σ_j e^{g_{j+1} + … + g_i} ⟨q_i, k_j⟩ v_j`` over j ≤ i, or j < i. Nothing is scaled or
-    normalised. A log decay of −1e4 forgets everything, with finite gradients; sums of log decays are taken in
-    float64. Leading dimensions broadcast.
+    normalised. A log decay of −1e4 or −∞ forgets everything, with finite gradients; sums of log decays are
+    taken in float64. Leading dimensions broadcast.
 
     The three forms give the same numbers:
 
@@ -55,7 +55,7 @@ def linear_attention(
         float64, also for half inputs and under autocast: such sums pass the range of float16.
 
     Raises:
-        GeowarpError: for shapes that do not fit, an unknown form or read, or a chunk below 1.
+        GeowarpError: for shapes that do not fit, complex tensors, an unknown form or read, a chunk below 1.
 
     References:
         Kosowski et al., The Dragon Hatchling: The missing link between the transformer and models of the

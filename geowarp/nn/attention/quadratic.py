@@ -19,7 +19,7 @@ def quadratic_attention(arguments: Arguments) -> tuple[Tensor, Tensor]:
     if state is not None:
         output = output + decay.since_start(q @ state)
         last = last + decay.across(state)
-    return output, last.expand(*arguments.batch, *last.shape[-2:])
+    return output, last.expand(*arguments.batch, *last.shape[-2:]).contiguous()
 
 
 def _written(arguments: Arguments, beta: Tensor, decay: Decay) -> Tensor:

@@ -16,8 +16,9 @@ def recurrent_attention(arguments: Arguments) -> tuple[Tensor, Tensor]:
     for t in range(length):
         output, state = _step(arguments, t, state)
         outputs.append(output)
-    shape = (*arguments.batch, 0, arguments.v.shape[-1])
-    return torch.cat(outputs, dim=-2) if outputs else arguments.v.new_zeros(shape), state
+    if outputs:
+        return torch.cat(outputs, dim=-2), state
+    return arguments.v.new_zeros((*arguments.batch, 0, arguments.v.shape[-1])), state.clone()
 
 
 def _step(arguments: Arguments, t: int, state: Tensor) -> tuple[Tensor, Tensor]:
