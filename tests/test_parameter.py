@@ -227,6 +227,12 @@ def test_construction_checks_the_point() -> None:
     assert ManifoldParameter(Sphere().random(3)).manifold == Sphere()
 
 
+def test_points_are_checked_in_full_precision_under_autocast() -> None:
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        net = Net()
+        net.load_state_dict(Net().state_dict())
+
+
 def test_it_is_a_parameter_of_geoopt() -> None:
     parameter = ManifoldParameter(Sphere().random(3), manifold=Sphere(), requires_grad=False)
     assert isinstance(parameter, geoopt.ManifoldParameter | nn.Parameter)

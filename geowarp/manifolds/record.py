@@ -160,7 +160,7 @@ def point_error(manifold: geoopt.Manifold, point: Tensor, name: str | None = Non
     """
     if point.is_meta:
         return None
-    with torch.no_grad():
+    with torch.no_grad(), torch.autocast(point.device.type, enabled=False):
         point = point.detach()
         if point.dtype in (torch.float16, torch.bfloat16):
             point = point.float()
