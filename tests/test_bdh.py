@@ -282,6 +282,9 @@ def test_sampling_follows_the_distribution() -> None:
         kept = logits if top_k != 2 else logits.masked_fill(logits < 2, -math.inf)
         share = drawn.flatten().bincount(minlength=4) / 20_000
         torch.testing.assert_close(share, (kept / temperature).softmax(-1), atol=0.02, rtol=0)
+    for temperature in (1e-30, 1e-300, 5e-324):
+        assert (sample_tokens(logits.expand(20, 4), temperature=temperature) == 3).all()
+    assert len(sample_tokens(logits.expand(2000, 4), temperature=1e300).unique()) == 4
     with pytest.raises(ValueError, match="-1"):
         sample_tokens(logits, temperature=-1)
     with pytest.raises(ValueError, match="top_k = 0"):

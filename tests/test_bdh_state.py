@@ -218,6 +218,7 @@ def test_state_is_saved_and_continued(synapse: str) -> None:
     file.seek(0)
     loaded = BDHState.from_state_dict(torch.load(file, weights_only=True))
     torch.testing.assert_close(model(batch, loaded)[0], model(batch, state)[0], atol=0, rtol=0)
+    assert all(tensor.is_contiguous() for tensor in state.state_dict().values())  # safetensors wants that
     assert not any(s.requires_grad for s in state.detach().synapses)
     assert state.to(dtype=torch.float32).synapses[0].dtype == torch.float32
 
@@ -251,6 +252,9 @@ def test_states_of_other_models_are_refused() -> None:
         (lambda m: m(tokens(2, 3), mask=torch.ones(2, 3)), "it must be bool of the tokens' shape"),
         (lambda m: m(tokens(2), mask=torch.tensor([True, False])), "padding must be on the left"),
         (lambda m: m(tokens(2), m(tokens(2))[1], torch.tensor([False, True])), "has read 2 tokens"),
+        (lambda m: m.generate(torch.tensor([1]), 1, stop_token=11), "stop_token = 11 is outside the vocab"),
+        (lambda m: m.stream(torch.tensor([1]), 1, stop_token=-1), "stop_token = -1 is outside"),
+        (lambda m: m.generate(tokens(2, 1), 1, mask=torch.tensor([[True], [False]])), "is all padding"),
         (lambda m: pad_left([]), "no sequences"),
         (lambda m: pad_left([tokens(2), tokens(1, 2)]), r"sequence 1 has shape \(1, 2\)"),
     ],
@@ -259,6 +263,23 @@ def test_bad_input(call: object, message: str) -> None:
     model = build()
     with pytest.raises(ValueError, match=message):
         call(model)  # type: ignore[operator]
+
+
+def test_tokens_of_any_integer_dtype() -> None:
+    model, batch = build(), tokens(2, 4)
+    expected = model(batch)[0]
+    for dtype in (torch.uint8, torch.int16, torch.uint16, torch.int32):
+        assert torch.equal(model(batch.to(dtype))[0], expected)
+        drawn = model.generate(batch.to(dtype), 3, temperature=0)
+        assert torch.equal(drawn, model.generate(batch, 3, temperature=0))
+
+
+def test_shapes_on_the_meta_device() -> None:
+    with torch.device("meta"):
+        model = BDH(CONFIG)
+        logits, state = model(torch.zeros(2, 5, dtype=torch.long), mask=torch.ones(2, 5, dtype=torch.bool))
+    assert logits.shape == (2, 5, 11)
+    assert state.synapses[0].is_meta
 
 
 def test_unknown_generation_setting() -> None:
@@ -366,6 +387,12 @@ def test_gradients_in_half_precision() -> None:
         with torch.autocast("cpu", dtype=torch.bfloat16):
             loss = nn.functional.cross_entropy(model(tokens(2, 9))[0].flatten(0, 1), tokens(18))
         loss.backward()
+        assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+        batch, mask = pad_left([tokens(5), tokens(0), tokens(1)])
+        with torch.autocast("cpu", dtype=torch.float16):  # keys of padding are zero
+            logits = model(batch, mask=mask)[0]
+        model.zero_grad()
+        logits.float().square()[mask].mean().backward()
         assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
         half = build(synapse, factors="euclidean").bfloat16()
         logits, state = half(tokens(2, 9))

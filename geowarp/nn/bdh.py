@@ -120,7 +120,7 @@ class BDH(nn.Module):
         """Return the logits ``(..., T, vocabulary)`` of each next token, and the state after the last.
 
         Args:
-            tokens: token indices ``(..., T)``.
+            tokens: token indices ``(..., T)``, of any integer dtype, such as the bytes of a text as uint8.
             state: what was read before, for the same batch; by default nothing.
             mask: ``(..., T)``, False where a token is padding on the left; for texts from their beginning.
                 Logits there mean nothing.
@@ -224,7 +224,8 @@ class BDH(nn.Module):
     ) -> Tensor | tuple[Tensor, BDHState]:
         """Return the prompts ``(..., T)`` continued by up to ``max_new_tokens`` tokens, without dropout.
 
-        The prompt is read once; after that the cost of a token does not depend on how many came before.
+        Tokens of the result are int64. The prompt is read once; after that the cost of a token does not depend
+        on how many came before.
 
         Args:
             prompt: token indices, at least one per row.
@@ -234,8 +235,8 @@ class BDH(nn.Module):
                 ``generator``: see ``GenerationSettings``.
 
         Raises:
-            GeowarpError: for an empty prompt, a token outside the vocabulary, a negative count, a setting
-                out of its range, or what ``forward`` refuses.
+            GeowarpError: for an empty prompt, a row that is all padding, a token outside the vocabulary, a
+                negative count, a setting out of its range, or what ``forward`` refuses.
 
         Example:
             >>> model = BDH(BDHConfig(n_layer=1, n_embd=16, n_head=2, mlp_internal_dim_multiplier=4))
@@ -246,7 +247,7 @@ class BDH(nn.Module):
             3
         """
         run = Generation(self, prompt, max_new_tokens, **settings)
-        tokens = torch.cat((prompt, *(token.unsqueeze(-1) for token in run)), dim=-1)
+        tokens = torch.cat((prompt.long(), *(token.unsqueeze(-1) for token in run)), dim=-1)
         return (tokens, run.state()) if return_state else tokens
 
     def stream(
@@ -267,7 +268,7 @@ class BDH(nn.Module):
     # Inside, heads are the first dimension: one product of matrices per head then serves the whole batch.
 
     def _start(self, tokens: Tensor, position: int) -> tuple[Tensor, Tensor | None, Rotation]:
-        v = _layer_norm(self.embed(tokens))
+        v = _layer_norm(self.embed(tokens.long()))
         widths = self.config.rotary_widths or (self.config.neurons_per_head,)
         dtype = torch.promote_types(v.dtype, torch.float32)
         return v, None, rotary_table(tokens.shape[-1], widths, start=position, dtype=dtype, device=v.device)

@@ -73,10 +73,8 @@ class Generation:
         self._top_k, self._top_p = settings.get("top_k"), settings.get("top_p")
         check_sampling(self._temperature, self._top_k, self._top_p)
         check_tokens(prompt, model.config.vocab_size, wait=True)
-        if prompt.shape[-1] == 0:
-            raise GeowarpError("BDH.generate: the prompt is empty; give at least one token")
-        if max_new_tokens < 0:
-            raise GeowarpError(f"BDH.generate: max_new_tokens = {max_new_tokens} is negative")
+        _check_prompt(prompt, settings.get("mask"))
+        _check_numbers(max_new_tokens, settings.get("stop_token"), model.config.vocab_size)
         self._model, self._left, self._settings = model, max_new_tokens, settings
         with self._inference():
             logits, state = model(prompt, settings.get("state"), settings.get("mask"))
@@ -136,3 +134,20 @@ class Generation:
                 yield
         finally:
             self._model.train(training)
+
+
+def _check_prompt(prompt: Tensor, mask: Tensor | None) -> None:
+    if prompt.shape[-1] == 0:
+        raise GeowarpError("BDH.generate: the prompt is empty; give at least one token")
+    if mask is not None and mask.shape == prompt.shape and not mask[..., -1].all():
+        raise GeowarpError("BDH.generate: a row of the prompt is all padding; give each at least one token")
+
+
+def _check_numbers(max_new_tokens: int, stop_token: int | None, vocabulary: int) -> None:
+    if max_new_tokens < 0:
+        raise GeowarpError(f"BDH.generate: max_new_tokens = {max_new_tokens} is negative")
+    if stop_token is not None and not 0 <= stop_token < vocabulary:
+        raise GeowarpError(
+            f"BDH.generate: stop_token = {stop_token} is outside the vocabulary of {vocabulary}, "
+            f"0 to {vocabulary - 1}; give None to draw all tokens"
+        )

@@ -59,7 +59,8 @@ def sample_tokens(
         return logits.argmax(-1)
     kept, index = logits.topk(min(top_k or logits.shape[-1], logits.shape[-1]), dim=-1)
     kept = kept.to(torch.promote_types(kept.dtype, torch.float32))
-    probability = ((kept - kept[..., :1]) / temperature).softmax(-1)
+    smallest = torch.finfo(kept.dtype).tiny  # by less, 0/0
+    probability = ((kept - kept[..., :1]) / max(temperature, smallest)).softmax(-1)
     if top_p is not None:
         before = probability.cumsum(-1) - probability
         probability = probability.where(before < top_p, 0)

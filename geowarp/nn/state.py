@@ -43,8 +43,8 @@ class BDHState:
         return replace(self, synapses=tuple(s.to(device=device, dtype=dtype) for s in self.synapses))
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return tensors that ``torch.save`` and safetensors can write; they share memory with the state."""
-        layers = {f"synapses.{i}": s.detach() for i, s in enumerate(self.synapses)}
+        """Return contiguous tensors, for ``torch.save`` or safetensors; they may share the state's memory."""
+        layers = {f"synapses.{i}": s.detach().contiguous() for i, s in enumerate(self.synapses)}
         return {"position": torch.tensor(self.position), **layers}
 
     @classmethod
