@@ -224,8 +224,8 @@ class BDH(nn.Module):
     ) -> Tensor | tuple[Tensor, BDHState]:
         """Return the prompts ``(..., T)`` continued by up to ``max_new_tokens`` tokens, without dropout.
 
-        Tokens of the result are int64. The prompt is read once; after that the cost of a token does not depend
-        on how many came before.
+        Tokens of the result are int64. The prompt is read once; after that the cost of a token does not
+        depend on how many came before.
 
         Args:
             prompt: token indices, at least one per row.
