@@ -48,8 +48,8 @@ def prepare(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    beta: Tensor | None,
-    log_decay: Tensor | None,
+    beta: Tensor | float | None,
+    log_decay: Tensor | float | None,
     state: Tensor | None,
     form: str,
     read: str,
@@ -58,8 +58,7 @@ def prepare(
     """Return the arguments of the attention ``name`` in one dtype, or raise for what does not fit."""
     _check_options(name, form, read, chunk)
     _check_shapes(name, q, k, v, state)
-    gates = [("beta", beta), ("log_decay", log_decay)]
-    beta, log_decay = (_gate(name, label, gate, q.shape[-2]) for label, gate in gates)
+    beta, log_decay = _gate(name, "beta", beta, v), _gate(name, "log_decay", log_decay, v)
     rows = [tensor.shape[:-2] for tensor in (q, k, v, state) if tensor is not None]
     rows += [gate.shape[:-1] for gate in (beta, log_decay) if gate is not None]
     batch = _broadcast(name, rows)
@@ -85,8 +84,8 @@ def _check_options(name: str, form: str, read: str, chunk: int | None) -> None:
         raise GeowarpError(f"{name}: form = {form!r} is none of {', '.join(FORMS)}")
     if read not in READS:
         raise GeowarpError(f"{name}: read = {read!r} is none of {', '.join(READS)}")
-    if chunk is not None and chunk < 1:
-        raise GeowarpError(f"{name}: chunk = {chunk} must be at least 1")
+    if chunk is not None and (not isinstance(chunk, int) or chunk < 1):
+        raise GeowarpError(f"{name}: chunk = {chunk} must be an integer of at least 1")
 
 
 def _check_shapes(name: str, q: Tensor, k: Tensor, v: Tensor, state: Tensor | None) -> None:
@@ -103,13 +102,16 @@ def _check_shapes(name: str, q: Tensor, k: Tensor, v: Tensor, state: Tensor | No
         raise GeowarpError(f"{name}: state {tuple(state.shape)} does not end in (K, V) = {expected}")
 
 
-def _gate(name: str, label: str, gate: Tensor | None, length: int) -> Tensor | None:
+def _gate(name: str, label: str, gate: Tensor | float | None, v: Tensor) -> Tensor | None:
     if gate is None:
         return None
+    if not isinstance(gate, Tensor):
+        gate = torch.tensor(float(gate), dtype=torch.promote_types(v.dtype, torch.float32), device=v.device)
     gate = gate.unsqueeze(0) if gate.ndim == 0 else gate
-    if gate.shape[-1] not in (1, length):
-        shape = tuple(gate.shape)
-        raise GeowarpError(f"{name}: {label} {shape} does not broadcast to (..., T) with T = {length}")
+    if gate.shape[-1] not in (1, v.shape[-2]):
+        raise GeowarpError(
+            f"{name}: {label} {tuple(gate.shape)} does not broadcast to (..., T) with T = {v.shape[-2]}"
+        )
     return gate
 
 

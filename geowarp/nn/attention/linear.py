@@ -11,7 +11,7 @@ def linear_attention(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    log_decay: Tensor | None = None,
+    log_decay: Tensor | float | None = None,
     state: Tensor | None = None,
     form: str = "chunked",
     read: str = "inclusive",
