@@ -283,6 +283,14 @@ def test_autocast_changes_nothing(sparse: bool | None) -> None:
     assert not logits.requires_grad
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.int32], ids=str)
+def test_tokens_of_any_integer_dtype(dtype: torch.dtype) -> None:
+    model, text = build(), tokens(2, 3)
+    expected = model(text)[0]
+    found = decode(Decoder(model, model.initial_state(2)), text.to(dtype))
+    torch.testing.assert_close(found, expected, atol=1e-12, rtol=1e-12)
+
+
 def test_errors() -> None:
     model = build()
     decoder = Decoder(model, model.initial_state(2))

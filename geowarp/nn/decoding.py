@@ -109,7 +109,7 @@ class Decoder:
             raise GeowarpError(f"Decoder: tokens have shape {shapes}; give one token per text")
         with torch.autocast(tokens.device.type, enabled=False):
             token, x = self._token(), None
-            v = _layer_norm(self._model.embed(tokens.reshape(-1)))
+            v = _layer_norm(self._model.embed(tokens.reshape(-1).long()))
             for memory in self._memories:
                 v, x = self._layer(v, x, memory, token)
             self._position += 1
