@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from geowarp.errors import GeowarpError
 from geowarp.manifolds import Stiefel
 from geowarp.manifolds.parameter import named_manifolds, project_state_dict
 from geowarp.nn import BDH, BDHConfig, merge, rotary_table, rotate_pairs
@@ -264,6 +265,20 @@ def test_errors() -> None:
         elsewhere = BDH(CONFIG).double()
     with pytest.raises(ValueError, match=r"differ in device: device\(type='cpu'\) and device\(type='meta'\)"):
         merge([model, elsewhere])
+    with pytest.raises(
+        ValueError, match="only mlp_internal_dim_multiplier, dropout, segment_length, checkpoint"
+    ):
+        merge([model, build(synapse="delta")])
+
+
+def test_half_precision_is_off_the_manifold_and_says_how_to_return() -> None:
+    models = [BDH(CONFIG).bfloat16() for _ in range(2)]
+    with pytest.raises(GeowarpError, match=r"merge: decoder_x of model 0: .* departure .*project_state_dict"):
+        merge(models)
+    for model in models:
+        model.float().load_state_dict(project_state_dict(model, model.state_dict()))
+    x = merge(models).encoder.weight.detach()
+    torch.testing.assert_close(x.mT @ x, torch.eye(x.shape[1]), atol=1e-5, rtol=0)
 
 
 def test_how_a_model_is_run_may_differ() -> None:

@@ -7,8 +7,10 @@ import torch
 from torch import Tensor
 
 from ..errors import GeowarpError
+from ..manifolds.record import point_error
 from .bdh import BDH
 from .config import BDHConfig
+from .low_rank import LowRankFactor
 
 __all__ = ["merge"]
 
@@ -46,7 +48,8 @@ def merge(models: Sequence[BDH]) -> BDH:
         mode and with the other settings of the first.
 
     Raises:
-        GeowarpError: for fewer than two models, or models that differ in another field, dtype or device.
+        GeowarpError: for fewer than two models, models that differ in another field, dtype or device, or a
+            factor that is off its manifold, as after ``model.bfloat16()``.
 
     References:
         Kosowski et al., The Dragon Hatchling: The missing link between the transformer and models of the
@@ -123,5 +126,18 @@ def _check(models: Sequence[BDH]) -> None:
             if value != expected:
                 raise GeowarpError(
                     f"merge: models 0 and {i} differ in {name}: {expected!r} and {value!r}; only "
-                    "mlp_internal_dim_multiplier may differ"
+                    f"{', '.join(('mlp_internal_dim_multiplier', *_RUNNING))} may differ"
                 )
+    for i, model in enumerate(models):
+        _check_points(i, model)
+
+
+def _check_points(i: int, model: BDH) -> None:
+    for name in _FACTORS:
+        factor: LowRankFactor = getattr(model, name)
+        error = None if factor.manifold is None else point_error(factor.manifold, factor.weight)
+        if error is not None:
+            raise GeowarpError(
+                f"merge: {name} of model {i}: {error}; in half precision, all points at once with "
+                "model.float() and model.load_state_dict(project_state_dict(model, model.state_dict()))"
+            )
