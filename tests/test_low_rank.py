@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from geowarp.errors import GeowarpError
 from geowarp.manifolds import Manifold, Polar, Stiefel
 from geowarp.manifolds.parameter import named_manifolds
 from geowarp.nn import LowRankFactor, LowRankLinear, ReLULowRank, low_rank_gain
@@ -292,6 +293,23 @@ def test_from_linear_of_degenerate_weights() -> None:
     assert error == pytest.approx(math.sqrt(3 / 4), abs=1e-7)
     retraction = Stiefel(retraction=Polar())
     assert LowRankLinear.from_linear(linear, 1, manifold=retraction)[0].left.manifold == retraction
+
+
+def test_from_linear_refuses_what_the_layer_cannot_hold() -> None:
+    linear = nn.Linear(64, 64).half()
+    with torch.no_grad():
+        linear.weight.fill_(3000)  # the singular value is 192000, and float16 ends at 65504
+    with pytest.raises(
+        GeowarpError, match=r"singular value 1\.92e\+05 exceeds torch\.float16; give linear\.float"
+    ):
+        LowRankLinear.from_linear(linear, 1)
+    layer, error = LowRankLinear.from_linear(linear.float(), 1)
+    assert error < 1e-6
+    torch.testing.assert_close(layer.effective(), linear.weight)
+    with torch.no_grad():
+        linear.weight[0, :2] = torch.nan
+    with pytest.raises(GeowarpError, match="2 weights are not finite"):
+        LowRankLinear.from_linear(linear, 1)
 
 
 # --- modules ---

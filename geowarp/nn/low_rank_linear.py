@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from ..errors import GeowarpError
 from ..manifolds import Manifold, Stiefel
 from ..manifolds.linalg.precision import working_precision
 from .gains import low_rank_gain
@@ -111,7 +112,8 @@ class LowRankLinear(nn.Module):
             possible at rank r, to which the rounding of U, s and V to the dtype adds; 0 where A is 0.
 
         Raises:
-            GeowarpError: for a rank out of range.
+            GeowarpError: for a rank out of range, weights that are not finite, or a singular value that the
+                dtype cannot hold.
 
         References:
             Eckart, Young, The approximation of one matrix by another of lower rank, Psychometrika 1 (1936).
@@ -124,7 +126,17 @@ class LowRankLinear(nn.Module):
         weight = linear.weight.detach().as_subclass(Tensor)
         out_features, in_features = weight.shape
         check_rank("LowRankLinear.from_linear", in_features, out_features, rank)
+        if not weight.isfinite().all():
+            count = int((~weight.isfinite()).sum())
+            raise GeowarpError(
+                f"LowRankLinear.from_linear: {count} weights are not finite; mend the layer first"
+            )
         u, s, vh = torch.linalg.svd(working_precision(weight), full_matrices=False)
+        if s[0] > torch.finfo(weight.dtype).max:
+            raise GeowarpError(
+                f"LowRankLinear.from_linear: the largest singular value {s[0]:.3g} exceeds {weight.dtype}; "
+                "give linear.float()"
+            )
         with torch.device(weight.device):
             layer = cls(
                 in_features, out_features, rank, bias=linear.bias is not None, manifold=manifold, gain="unit"
