@@ -90,6 +90,12 @@ def test_long_texts_are_written_in_words_that_do_not_overlap() -> None:
     assert all(a.x1 <= b.x0 for a, b in pairwise(boxes))
 
 
+def test_names_are_written_as_they_are() -> None:
+    axes = plot_synapse_activity(torch.ones(3), "abc", [r"£5 or $5_$ \frac{"])
+    drawn(axes)
+    assert axes.get_legend().get_texts()[0].get_text() == r"£5 or $5_$ \frac{"
+
+
 @pytest.mark.parametrize("text", ["$a $b", b"\xff\x00ab ", ["The", " Pou", "nd", ".", ""], "     "])
 def test_any_text_can_be_drawn(text: Any) -> None:
     drawn(plot_synapse_activity(torch.zeros(5), text))

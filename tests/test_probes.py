@@ -1,7 +1,7 @@
 """Probes of BDH against plain loops and dense matrices, and on a model whose synapses are known."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 from geowarp.errors import GeowarpError
 from geowarp.nn import BDH, BDHConfig, pad_left
 from geowarp.nn.probes import (
+    FactorSpectrum,
     SynapseIndex,
     activation_density,
     factor_spectra,
@@ -344,6 +345,15 @@ def test_selection_overstates_what_an_untrained_model_knows() -> None:
 # --- what is refused ---
 
 
+def test_neurons_are_not_rounded() -> None:
+    with pytest.raises(TypeError, match="float"):
+        synapse_activity(build(), tokens(5), [(1, 2.5, 3)])  # type: ignore[list-item]
+
+
+def test_the_condition_of_a_factor_of_zeros_is_infinite() -> None:
+    assert FactorSpectrum(torch.zeros(2), torch.zeros(2)).condition_number == float("inf")
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -358,6 +368,10 @@ def test_selection_overstates_what_an_untrained_model_knows() -> None:
         (lambda m, t: synapse_activity(m, t[:0], [(1, 2, 3)]), "synapse_activity: tokens .* are empty"),
         (lambda m, t: synapse_activity(m, t, []), "synapse_activity: there are no synapses"),
         (lambda m, t: synapse_activity(m, t, [(1, 2)]), r"\(1, 2\) is not a synapse"),
+        (
+            lambda m, t: synapse_activity(m, t, cast(Any, (1, 2, 3))),
+            r"1 is not a synapse; give a list of \(layer, i, j\)",
+        ),
         (lambda m, t: synapse_activity(m, t, [(4, 2, 3)]), "layer = 4 must be"),
         (lambda m, t: synapse_activity(m, t, [(1, 2, 32)]), "neurons 2 and 32 must be between 0 and 31"),
         (lambda m, t: synapse_activity(m, t, [(1, -1, 2)]), "neurons -1 and 2"),

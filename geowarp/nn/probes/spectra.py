@@ -1,5 +1,6 @@
 """The singular values of a BDH model's factors."""
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -31,7 +32,7 @@ class FactorSpectrum(NamedTuple):
     @property
     def condition_number(self) -> float:
         """The largest singular value of W over the smallest; infinite where that is 0."""
-        return float(self.w[0] / self.w[-1])
+        return float(self.w[0] / self.w[-1]) if self.w[-1] > 0 else math.inf
 
 
 def factor_spectra(model: BDH) -> dict[str, FactorSpectrum]:

@@ -66,7 +66,9 @@ def plot_synapse_activity(
         axes.set_ylim(bottom=0)
         if names:
             columns = min(len(names), 3)
-            axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=columns, borderaxespad=0.2)
+            legend = axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=columns, borderaxespad=0.2)
+            for entry in legend.get_texts():
+                entry.set_parse_math(False)
         _shade(axes, words)
         _write(axes, labels, words)
     return axes

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
+from operator import index
 from typing import NamedTuple
 
 import torch
@@ -127,9 +128,9 @@ def check_synapses(name: str, model: BDH, synapses: Iterable[Sequence[int]]) -> 
     """
     found = []
     for synapse in synapses:
-        if len(synapse) != 3:
-            raise GeowarpError(f"{name}: {tuple(synapse)} is not a synapse; give (layer, i, j)")
-        layer, i, j = map(int, synapse)
+        if not hasattr(synapse, "__len__") or len(synapse) != 3:
+            raise GeowarpError(f"{name}: {synapse!r} is not a synapse; give a list of (layer, i, j)")
+        layer, i, j = map(index, synapse)
         check_layer(name, model, layer)
         n = model.config.n_neurons
         if not (0 <= i < n and 0 <= j < n):
