@@ -239,7 +239,13 @@ def save(run: Run, text: Text, out: Path) -> None:
         "random": torch.get_rng_state(),
         "random on cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
     }
-    publish(out, {CHECKPOINT: partial(torch.save, content)})
+    publish(out, {CHECKPOINT: partial(write_checkpoint, content)})
+
+
+def write_checkpoint(content: dict[str, Any], path: Path) -> None:
+    """Write a checkpoint, through a file of Python's: torch's own raises no OSError on a disk that is full."""
+    with path.open("wb") as file:
+        torch.save(content, file)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -261,7 +267,10 @@ def restore(run: Run, text: Text, out: Path) -> None:
     for name, here in identity(run, text).items():
         there = content["identity"].get(name)
         if there != here:
-            raise GeowarpError(f"{out / CHECKPOINT} was trained with {name} = {there!r}, not {here!r}")
+            raise GeowarpError(
+                f"{out / CHECKPOINT} was trained with {name} = {there!r}, not {here!r}; give the same options "
+                "and text, or train anew in another folder --out"
+            )
     device = run.model.lm_head.device
     run.model.load_state_dict(content["model"])
     run.optimizer.load_state_dict(content["optimizer"])
@@ -326,6 +335,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def start(arguments: argparse.Namespace, text: Text) -> Run:
     """Return a new run, or the one that ``--resume`` goes on from."""
+    if arguments.steps < 0:
+        raise GeowarpError(f"--steps {arguments.steps} must be at least 0")
+    if not 0 <= arguments.seed < 2**63:
+        raise GeowarpError(f"--seed {arguments.seed} must be at least 0 and below 2**63")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     config = replace(SIZE, synapse=arguments.synapse, factors=arguments.factors)
     run = new_run(config, Recipe(), arguments.seed, device)

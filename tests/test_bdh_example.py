@@ -185,11 +185,19 @@ def test_a_failed_save_leaves_the_old_checkpoint(
         file.write_bytes(b"half")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(torch, "save", interrupted)
+    monkeypatch.setattr(example, "write_checkpoint", interrupted)
     with pytest.raises(KeyboardInterrupt):
         example.save(run, text, tmp_path / "out")
     assert [file.name for file in (tmp_path / "out").iterdir()] == ["checkpoint.pt"]
     assert (tmp_path / "out" / "checkpoint.pt").read_bytes() == before
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_one_line(text: Text, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, write = tiny_run(), example.write_checkpoint
+    monkeypatch.setattr(example, "write_checkpoint", lambda content, _: write(content, Path("/dev/full")))
+    with pytest.raises(GeowarpError, match="cannot write to .*: No space left on device"):
+        example.save(run, text, tmp_path)
 
 
 def test_checkpoints_of_other_runs_are_refused(text: Text, tmp_path: Path) -> None:
@@ -233,6 +241,9 @@ def test_texts_and_files_that_do_not_do(text: Text, tmp_path: Path) -> None:
         (["--top-p", "1.5"], "top_p = 1.5 must be in (0, 1]"),
         (["--temperature", "-1"], "temperature = -1.0 must be at least 0"),
         (["--prompt", ""], "the prompt is empty"),
+        (["--steps", "-5"], "--steps -5 must be at least 0"),
+        (["--seed", "-1"], "--seed -1 must be at least 0 and below"),
+        (["--seed", str(2**64)], "must be at least 0 and below 2**63"),
         (["--length", "-1"], "max_new_tokens = -1 is negative"),
         (["--out", "{tmp}/phrases.txt"], "cannot write to"),
         (["--out", "{tmp}/taken"], "holds a checkpoint; add --resume"),
