@@ -2,6 +2,7 @@
 
 import argparse
 import io
+import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -21,7 +22,10 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code: 0, 2 for what the user can put right, 130 for Ctrl-C."""
+    """Run the command line and return its exit code.
+
+    0; 2 for what the user can put right; 130 for Ctrl-C; 141 where nobody reads the output any more.
+    """
     parser = _Parser(prog="geowarp", description="Geometric optimisation for PyTorch.")
     parser.add_argument("--version", action="version", version=f"geowarp {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="command")
@@ -39,6 +43,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\ngeowarp demo: interrupted; nothing was written", file=sys.stderr)
         return 130
+    except BrokenPipeError:
+        # as Python's documentation advises: else the flush at exit would fail, too
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print("geowarp demo: nobody reads the output any more; stopped", file=sys.stderr)
+        return 141
     return 0
 
 

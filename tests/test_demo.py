@@ -165,6 +165,26 @@ def test_exit_code_of_the_process(tmp_path: Path) -> None:
     assert done.stdout == ""
 
 
+def test_a_closed_pipe_is_one_line(phrases: Path, tmp_path: Path) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    program = [
+        sys.executable,
+        "-m",
+        "geowarp",
+        "demo",
+        "--text",
+        str(phrases),
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    with os.fdopen(write, "wb") as closed:
+        done = subprocess.run(program, stdout=closed, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 141
+    assert done.stderr == "geowarp demo: nobody reads the output any more; stopped\n"
+    assert not (tmp_path / "out").exists()
+
+
 def test_missing_extra(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "tqdm" else find(name))
