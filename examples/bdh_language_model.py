@@ -243,7 +243,7 @@ def save(run: Run, text: Text, out: Path) -> None:
 
 
 def write_checkpoint(content: dict[str, Any], path: Path) -> None:
-    """Write a checkpoint, through a file of Python's: torch's own raises no OSError on a disk that is full."""
+    """Write a checkpoint, through a file of Python's: torch's own raises no OSError on a full disk."""
     with path.open("wb") as file:
         torch.save(content, file)
 
@@ -268,8 +268,8 @@ def restore(run: Run, text: Text, out: Path) -> None:
         there = content["identity"].get(name)
         if there != here:
             raise GeowarpError(
-                f"{out / CHECKPOINT} was trained with {name} = {there!r}, not {here!r}; give the same options "
-                "and text, or train anew in another folder --out"
+                f"{out / CHECKPOINT} was trained with {name} = {there!r}, not {here!r}; give the same "
+                "options and text, or train anew in another folder --out"
             )
     device = run.model.lm_head.device
     run.model.load_state_dict(content["model"])

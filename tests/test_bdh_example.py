@@ -196,7 +196,7 @@ def test_a_failed_save_leaves_the_old_checkpoint(
 def test_a_full_disk_is_one_line(text: Text, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run, write = tiny_run(), example.write_checkpoint
     monkeypatch.setattr(example, "write_checkpoint", lambda content, _: write(content, Path("/dev/full")))
-    with pytest.raises(GeowarpError, match="cannot write to .*: No space left on device"):
+    with pytest.raises(GeowarpError, match=r"cannot write to .*: No space left on device"):
         example.save(run, text, tmp_path)
 
 
