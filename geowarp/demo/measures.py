@@ -8,10 +8,10 @@ from torch import Tensor
 
 from ..nn import BDH, LowRankFactor
 from ..nn.probes import singular_values
+from ..nn.probes.evaluation import evaluating
+from ..nn.probes.spectra import FACTORS
 
 __all__ = ["FACTORS", "bits_per_byte", "condition_numbers", "factor_of", "orthonormality_error", "token_loss"]
-
-FACTORS = {"D_x": "decoder_x", "D_y": "decoder_y", "E": "encoder"}
 
 
 def factor_of(model: BDH, symbol: str) -> LowRankFactor:
@@ -25,13 +25,10 @@ def token_loss(model: BDH, windows: Tensor) -> Tensor:
     return F.cross_entropy(model(windows[:, :-1])[0].flatten(0, 1), windows[:, 1:].flatten())
 
 
-@torch.no_grad()
 def bits_per_byte(model: BDH, windows: Tensor, chunk: int = 16) -> float:
     """Return the mean cross-entropy in bits of all windows, without dropout."""
-    training = model.training
-    model.eval()
-    total = sum(token_loss(model, part).item() * len(part) for part in windows.split(chunk))
-    model.train(training)
+    with evaluating(model):
+        total = sum(token_loss(model, part).item() * len(part) for part in windows.split(chunk))
     return total / (len(windows) * math.log(2))
 
 

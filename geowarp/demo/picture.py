@@ -3,23 +3,13 @@
 from pathlib import Path
 from typing import Any
 
+from ..nn.probes.figure import STYLE
+
 __all__ = ["save_picture"]
 
 _COLOURS = {"stiefel": "#0b6e8a", "euclidean": "#c8553d"}
 _NAMES = {"stiefel": "Stiefel, RiemannianAdam", "euclidean": "Euclidean, AdamW"}
 _DASHES = {"D_x": "-", "D_y": "--", "E": ":"}
-_STYLE: Any = {
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlelocation": "left",
-    "axes.titlesize": 11,
-    "axes.titleweight": "bold",
-    "axes.grid": True,
-    "grid.color": "#e6e6e6",
-    "font.size": 10,
-    "legend.frameon": False,
-    "lines.linewidth": 2,
-}
 
 
 def save_picture(numbers: dict[str, Any], path: Path) -> None:
@@ -28,7 +18,7 @@ def save_picture(numbers: dict[str, Any], path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure = Figure(figsize=(11, 4.4), layout="constrained")
         FigureCanvasAgg(figure)
         left, right = figure.subplots(1, 2)

@@ -6,10 +6,10 @@ from typing import Any
 
 from ...errors import GeowarpError
 
-__all__ = ["COLOURS", "drawing"]
+__all__ = ["COLOURS", "STYLE", "drawing"]
 
 COLOURS = ("#0b6e8a", "#c8553d", "#6a994e", "#7b5ea7", "#d99a2b")
-_STYLE: Any = {
+STYLE: Any = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.titlelocation": "left",
@@ -46,5 +46,5 @@ def drawing(axes: Any, size: tuple[float, float]) -> Iterator[Any]:
     if axes is not None:
         yield axes
         return
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         yield pyplot.subplots(figsize=size, layout="constrained")[1]

@@ -9,9 +9,9 @@ from torch import Tensor
 from ..bdh import BDH
 from ..low_rank import LowRankFactor
 
-__all__ = ["FactorSpectrum", "factor_spectra", "singular_values"]
+__all__ = ["FACTORS", "FactorSpectrum", "factor_spectra", "singular_values"]
 
-_FACTORS = {"D_x": "decoder_x", "D_y": "decoder_y", "E": "encoder"}
+FACTORS = {"D_x": "decoder_x", "D_y": "decoder_y", "E": "encoder"}
 
 
 class FactorSpectrum(NamedTuple):
@@ -47,7 +47,7 @@ def factor_spectra(model: BDH) -> dict[str, FactorSpectrum]:
         ['D_x: 1.000', 'D_y: 1.000', 'E: 1.000']
     """
     spectra = {}
-    for symbol, name in _FACTORS.items():
+    for symbol, name in FACTORS.items():
         factor = getattr(model, name)
         spectra[symbol] = FactorSpectrum(singular_values(factor, diagonal=False), singular_values(factor))
     return spectra
