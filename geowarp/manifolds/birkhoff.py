@@ -8,6 +8,7 @@ from torch import Tensor
 from .._geoopt import geoopt
 from ..errors import UnavailableError
 from .base import Manifold
+from .linalg.broadcasting import broadcast_shapes
 from .linalg.sinkhorn import sinkhorn, smallest_entry, zero_marginals
 from .sampling import gaussian, shape_of
 
@@ -53,7 +54,7 @@ class BirkhoffPolytope(Manifold):
     def tangent_residual(self, x: Tensor, u: Tensor) -> Tensor:
         """Return the norm of the row sums and column sums of ``u``."""
         sums = u.sum(-1).square().sum(-1) + u.sum(-2).square().sum(-1)
-        return sums.sqrt().expand(torch.broadcast_shapes(x.shape[:-2], sums.shape))
+        return sums.sqrt().expand(broadcast_shapes(x.shape[:-2], sums.shape))
 
     def projx(self, x: Tensor) -> Tensor:
         """Return Sinkhorn's scaling ``diag(a) x diag(b)``, the nearest point ``argmin_y Σ y log(y / x)``.

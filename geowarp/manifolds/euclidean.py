@@ -8,6 +8,7 @@ from torch import Tensor
 from .base import Manifold
 from .karcher import KarcherMean, describe_mean, normalized_weights
 from .linalg import safe_sqrt
+from .linalg.broadcasting import broadcast_shapes
 from .linalg.dimensions import append_dimensions
 
 __all__ = ["Euclidean"]
@@ -58,16 +59,16 @@ class Euclidean(Manifold):
 
     def proju(self, x: Tensor, u: Tensor) -> Tensor:
         """Return ``u``."""
-        return u.expand(torch.broadcast_shapes(x.shape, u.shape))
+        return u.expand(broadcast_shapes(x.shape, u.shape))
 
     def egrad2rgrad(self, x: Tensor, u: Tensor) -> Tensor:
         """Return ``u``."""
-        return u.expand(torch.broadcast_shapes(x.shape, u.shape))
+        return u.expand(broadcast_shapes(x.shape, u.shape))
 
     def inner(self, x: Tensor, u: Tensor, v: Tensor | None = None, *, keepdim: bool = False) -> Tensor:
         """Return ``Σ u v`` over the dimensions of a point."""
         product = u * (u if v is None else v)
-        return self._sum(product.expand(torch.broadcast_shapes(x.shape, product.shape)), keepdim=keepdim)
+        return self._sum(product.expand(broadcast_shapes(x.shape, product.shape)), keepdim=keepdim)
 
     def expmap(self, x: Tensor, u: Tensor) -> Tensor:
         """Return ``x + u``."""
@@ -96,7 +97,7 @@ class Euclidean(Manifold):
 
     def transp(self, x: Tensor, y: Tensor, v: Tensor) -> Tensor:
         """Return ``v``."""
-        return v.expand(torch.broadcast_shapes(x.shape, y.shape, v.shape))
+        return v.expand(broadcast_shapes(x.shape, y.shape, v.shape))
 
     def mean(self, x: Tensor, weights: Tensor | None = None) -> Tensor:
         """Return ``Σ w_i x_i / Σ w_i`` over the dimension before those of a point."""

@@ -9,6 +9,7 @@ from torch import Tensor
 from .grassmann_distance import distance, logarithm, pairwise_distance
 from .grassmann_mean import SubspaceVariance
 from .linalg import newton_schulz, polar_factor
+from .linalg.broadcasting import broadcast_shapes
 from .linalg.dominant_subspace import dominant_subspace
 from .linalg.eigenfunction import symmetric_function
 from .linalg.product import add_product
@@ -63,7 +64,7 @@ class Grassmann(OrthonormalFrames):
     def inner(self, x: Tensor, u: Tensor, v: Tensor | None = None, *, keepdim: bool = False) -> Tensor:
         """Return ``tr uᵀv``, ``(...)``."""
         value = (u.square() if v is None else u * v).sum((-2, -1), keepdim=keepdim)
-        return value.expand(torch.broadcast_shapes(value.shape, x.shape[:-2] + (1, 1) * keepdim))
+        return value.expand(broadcast_shapes(value.shape, x.shape[:-2] + (1, 1) * keepdim))
 
     def egrad2rgrad(self, x: Tensor, u: Tensor) -> Tensor:
         """Return the projected gradient."""

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from .linalg import polar_factor, safe_sqrt, sym
+from .linalg.broadcasting import broadcast_shapes
 from .linalg.differentiation import once_differentiable
 from .linalg.eigenfunction import symmetric_function
 from .linalg.threads import over_threads
@@ -165,7 +166,7 @@ def pairwise_distance(x: Tensor, y: Tensor) -> Tensor:
     """
     if torch.compiler.is_compiling():  # the number of close pairs is no shape that a graph can have
         return distance(x[..., :, None, :, :], y[..., None, :, :, :])
-    batch, symmetric = torch.broadcast_shapes(x.shape[:-3], y.shape[:-3]), y is x
+    batch, symmetric = broadcast_shapes(x.shape[:-3], y.shape[:-3]), y is x
     x, y = (points.expand(*batch, *points.shape[-3:]) for points in (x, y))
     flat = (points.reshape(batch.numel(), *points.shape[-3:]) for points in (x, y))
     value: Tensor = _PairwiseDistance.apply(*flat, symmetric)  # type: ignore[no-untyped-call]

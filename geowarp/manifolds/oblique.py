@@ -7,6 +7,7 @@ from torch import Tensor
 
 from .base import Manifold
 from .linalg import safe_sqrt, spherical
+from .linalg.broadcasting import broadcast_shapes
 
 __all__ = ["Oblique"]
 
@@ -63,7 +64,7 @@ class Oblique(Manifold):
     def inner(self, x: Tensor, u: Tensor, v: Tensor | None = None, *, keepdim: bool = False) -> Tensor:
         """Return ``tr uᵀv``."""
         product = u * (u if v is None else v)
-        return product.expand(torch.broadcast_shapes(x.shape, product.shape)).sum((-2, -1), keepdim=keepdim)
+        return product.expand(broadcast_shapes(x.shape, product.shape)).sum((-2, -1), keepdim=keepdim)
 
     def expmap(self, x: Tensor, u: Tensor) -> Tensor:
         """Return ``x_j cos‖u_j‖ + u_j sin‖u_j‖ / ‖u_j‖`` for every column."""

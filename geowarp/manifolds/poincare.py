@@ -9,6 +9,7 @@ from torch import Tensor
 from .._geoopt import geoopt
 from .hyperbolic import HyperbolicSpace, weighted_sum
 from .linalg import ball, hyperboloid
+from .linalg.broadcasting import broadcast_shapes
 from .linalg.dimensions import append_dimensions
 from .linalg.hyperbolic import Curvature, arc_length, vector_norm, widen
 from .linalg.pairwise_arc_length import pairwise_arc_length
@@ -85,7 +86,7 @@ class PoincareBall(HyperbolicSpace):
 
     def proju(self, x: Tensor, u: Tensor) -> Tensor:
         """Return ``u``: every vector is tangent."""
-        return u.expand(torch.broadcast_shapes(x.shape, u.shape))
+        return u.expand(broadcast_shapes(x.shape, u.shape))
 
     def egrad2rgrad(self, x: Tensor, u: Tensor) -> Tensor:
         """Return ``u / λ_x²``."""

@@ -13,6 +13,7 @@ from .base import Manifold
 from .component import Component, fingerprint
 from .karcher import KarcherMean, describe_mean, normalized_weights, uniqueness_radius
 from .linalg import safe_sqrt
+from .linalg.broadcasting import broadcast_shapes
 from .sampling import shape_of
 
 __all__ = ["ProductManifold"]
@@ -128,7 +129,7 @@ class ProductManifold(Manifold):
                 given = tuple(part.shape)
                 raise GeowarpError(f"{self!r}: component {number} has shape {given}; it must end in {shape}")
             flat.append(part.reshape((*part.shape[:batch], torch.Size(shape).numel())))
-        batches = torch.broadcast_shapes(*(part.shape[:-1] for part in flat))
+        batches = broadcast_shapes(*(part.shape[:-1] for part in flat))
         return torch.cat([part.expand(batches + part.shape[-1:]) for part in flat], -1)
 
     # --- operations ---
@@ -172,7 +173,7 @@ class ProductManifold(Manifold):
     def component_inner(self, x: Tensor, u: Tensor, v: Tensor | None = None) -> Tensor:
         """Return, for each entry ``(..., n)``, the inner product of the component that it belongs to."""
         products = self._each("component_inner", x, u, u if v is None else v)
-        batch = torch.broadcast_shapes(x.shape, u.shape, u.shape if v is None else v.shape)[:-1]
+        batch = broadcast_shapes(x.shape, u.shape, u.shape if v is None else v.shape)[:-1]
         return self.pack_point(*(p.expand(batch + s) for p, s in zip(products, self.shapes, strict=True)))
 
     def retr(self, x: Tensor, u: Tensor) -> Tensor:

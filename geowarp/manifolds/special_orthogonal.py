@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from .linalg import newton_schulz, skew, sym
+from .linalg.broadcasting import broadcast_shapes
 from .linalg.rotation import nearest_rotation, rotation_angles, rotation_exp, rotation_log
 from .orthonormal import OrthonormalFrames
 
@@ -93,7 +94,7 @@ class SpecialOrthogonal(OrthonormalFrames):
     def inner(self, x: Tensor, u: Tensor, v: Tensor | None = None, *, keepdim: bool = False) -> Tensor:
         """Return ``tr uᵀv``."""
         product = u * (u if v is None else v)
-        return product.expand(torch.broadcast_shapes(x.shape, product.shape)).sum((-2, -1), keepdim=keepdim)
+        return product.expand(broadcast_shapes(x.shape, product.shape)).sum((-2, -1), keepdim=keepdim)
 
     def expmap(self, x: Tensor, u: Tensor) -> Tensor:
         """Return ``x expm(xᵀu)``."""

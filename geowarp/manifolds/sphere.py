@@ -2,11 +2,11 @@
 
 import math
 
-import torch
 from torch import Tensor
 
 from .base import Manifold
 from .linalg import spherical
+from .linalg.broadcasting import broadcast_shapes
 
 __all__ = ["Sphere"]
 
@@ -60,7 +60,7 @@ class Sphere(Manifold):
     def inner(self, x: Tensor, u: Tensor, v: Tensor | None = None, *, keepdim: bool = False) -> Tensor:
         """Return ``uᵀv``."""
         product = u * (u if v is None else v)
-        return product.expand(torch.broadcast_shapes(x.shape, product.shape)).sum(-1, keepdim=keepdim)
+        return product.expand(broadcast_shapes(x.shape, product.shape)).sum(-1, keepdim=keepdim)
 
     def expmap(self, x: Tensor, u: Tensor) -> Tensor:
         """Return ``x cos‖u‖ + u sin‖u‖ / ‖u‖``."""

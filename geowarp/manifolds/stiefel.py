@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from .linalg import sym
+from .linalg.broadcasting import broadcast_shapes
 from .linalg.product import add_product
 from .orthonormal import OrthonormalFrames
 from .retractions import Retraction
@@ -81,7 +82,7 @@ class Stiefel(OrthonormalFrames):
         value = _product(u, v, keepdim)
         if weight != 0:
             value = value - weight * _product(x.mT @ u, None if v is None else x.mT @ v, keepdim)
-        return value.expand(torch.broadcast_shapes(value.shape, x.shape[:-2] + (1, 1) * keepdim))
+        return value.expand(broadcast_shapes(value.shape, x.shape[:-2] + (1, 1) * keepdim))
 
     def expmap(self, x: Tensor, u: Tensor) -> Tensor:
         """Return the geodesic of the metric at time 1, by a 2k x 2k and a k x k matrix exponential.
@@ -143,4 +144,4 @@ class Stiefel(OrthonormalFrames):
     def transp(self, x: Tensor, y: Tensor, v: Tensor) -> Tensor:
         """Return the projection of ``v`` to the tangent space at ``y``."""
         moved = self.proju(y, v)
-        return moved.expand(torch.broadcast_shapes(x.shape, moved.shape))
+        return moved.expand(broadcast_shapes(x.shape, moved.shape))

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ..errors import GeowarpError, NonFiniteError
+from .linalg.broadcasting import broadcast_shapes
 
 __all__ = ["normalized_weights"]
 
@@ -54,7 +55,7 @@ def _check_shape(x: Tensor, weights: Any, ndim: int) -> None:
     if weights.ndim == 0 or shape[-1] != count:
         raise GeowarpError(f"mean: the weights have shape {shape}; {count} points need (..., {count})")
     try:
-        torch.broadcast_shapes(batch, shape[:-1])
+        broadcast_shapes(batch, shape[:-1])
     except RuntimeError as error:
         raise GeowarpError(
             f"mean: the weights have shape {shape}, which does not broadcast with {(*batch, count)} points"

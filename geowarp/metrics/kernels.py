@@ -9,6 +9,7 @@ from torch import Tensor
 from .._geoopt import geoopt
 from ..errors import GeowarpError
 from ..manifolds.linalg import full_precision
+from ..manifolds.linalg.broadcasting import broadcast_shapes
 from ..manifolds.linalg.differentiation import once_differentiable
 from .arrays import Array, accepts_arrays, tensors
 from .bases import check_bases
@@ -184,7 +185,7 @@ class _Kernel(torch.autograd.Function):
 
 @full_precision
 def _kernel(x: Tensor, y: Tensor, kernel: _OfProducts) -> Tensor:
-    batch = torch.broadcast_shapes(x.shape[:-3], y.shape[:-3])
+    batch = broadcast_shapes(x.shape[:-3], y.shape[:-3])
     sizes = x.shape[-3], y.shape[-3]
     x, y = (
         bases.expand(*batch, *bases.shape[-3:]).reshape(batch.numel(), *bases.shape[-3:]) for bases in (x, y)

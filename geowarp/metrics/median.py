@@ -14,6 +14,7 @@ from ..manifolds.descent import Descent, State, descend
 from ..manifolds.implicit import differentiable, solve_hessian
 from ..manifolds.karcher import default_tolerance, initial_mean
 from ..manifolds.linalg import full_precision, safe_sqrt
+from ..manifolds.linalg.broadcasting import broadcast_shapes
 from ..manifolds.linalg.dimensions import append_dimensions
 from ..manifolds.weighted_points import WeightedPoints
 from ..manifolds.weights import normalized_weights
@@ -176,7 +177,7 @@ class _Distances(WeightedPoints):
 
     def take(self, index: Tensor) -> Tensor:
         """Return the points with the numbers ``(..., 1, 1, ..., 1)``."""
-        batch = torch.broadcast_shapes(index.shape[: self.axis], self.points.shape[: self.axis])
+        batch = broadcast_shapes(index.shape[: self.axis], self.points.shape[: self.axis])
         points = self.points.expand(*batch, *self.points.shape[self.axis :])
         chosen: Tensor = points.take_along_dim(index.expand(*batch, *index.shape[self.axis :]), self.axis)
         return chosen.squeeze(self.axis)

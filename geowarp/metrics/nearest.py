@@ -10,6 +10,7 @@ from typing_extensions import NamedTuple  # generic ones need Python 3.11
 
 from .._geoopt import geoopt
 from ..errors import GeowarpError
+from ..manifolds.linalg.broadcasting import broadcast_shapes
 from ..manifolds.linalg.dimensions import append_dimensions
 from .arrays import Array, accepts_arrays, tensors
 from .pairwise import Distance, check_sets, table
@@ -89,7 +90,7 @@ def _search(
     manifold: geoopt.Manifold, x: Tensor, y: Tensor, k: int, distance: Distance | None
 ) -> Nearest[Tensor]:
     axis = -manifold.ndim - 1
-    batch = math.prod(torch.broadcast_shapes(x.shape[:axis], y.shape[:axis]))
+    batch = math.prod(broadcast_shapes(x.shape[:axis], y.shape[:axis]))
     entries = batch * math.prod(y.shape[axis + 1 :]) if axis < -1 else batch
     columns = max(k, math.isqrt(_ENTRIES // max(1, entries)))
     rows = max(1, _ENTRIES // max(1, entries * min(columns, y.shape[axis])))

@@ -8,6 +8,7 @@ from torch import Tensor
 from .._geoopt import geoopt
 from ..errors import GeowarpError, NonFiniteError
 from ..manifolds import Manifold
+from ..manifolds.linalg.broadcasting import broadcast_shapes
 from ..manifolds.linalg.dimensions import append_dimensions
 from .arrays import Array, accepts_arrays, tensors
 from .validation import check_batches, check_operation, check_pair, check_points
@@ -43,7 +44,7 @@ def geodesic(manifold: geoopt.Manifold, t: Array | float, x: Array, y: Array) ->
     batches = [points.shape[: points.ndim - manifold.ndim] for points in (start, end)]
     check_batches("geodesic", *batches)
     if isinstance(time, Tensor):
-        check_batches("geodesic", time.shape, torch.broadcast_shapes(*batches), ("t", "x and y"))
+        check_batches("geodesic", time.shape, broadcast_shapes(*batches), ("t", "x and y"))
     point: Array = tensors(_between(manifold, time, start, end))
     return point
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ..manifolds.linalg import full_precision
+from ..manifolds.linalg.broadcasting import broadcast_shapes
 from ..manifolds.linalg.differentiation import once_differentiable
 from ..manifolds.linalg.principal_vectors import normal_part, separated_angles
 from .arrays import Array, accepts_arrays, tensors
@@ -69,7 +70,7 @@ def principal_angles(x: Array, y: Array) -> Array:
 
 @full_precision
 def _principal_angles(x: Tensor, y: Tensor) -> Tensor:
-    batch = torch.broadcast_shapes(x.shape[:-2], y.shape[:-2])
+    batch = broadcast_shapes(x.shape[:-2], y.shape[:-2])
     x, y = (bases.expand(*batch, *bases.shape[-2:]) for bases in (x, y))
     angles: Tensor = _Angles.apply(x, y)  # type: ignore[no-untyped-call]
     return angles

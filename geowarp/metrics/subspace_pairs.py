@@ -6,6 +6,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from ..manifolds.linalg.broadcasting import broadcast_shapes
 from ..manifolds.linalg.differentiation import once_differentiable
 from ..manifolds.linalg.principal_vectors import normal_part
 from .aligned_bases import Bases, aligned
@@ -66,7 +67,7 @@ def each_pair(distance: BasesDistance, x: Tensor, y: Tensor) -> Tensor:
         >>> each_pair(Chordal(), torch.eye(2)[:, :1], torch.eye(2)[:, 1:])
         tensor(1.)
     """
-    batch = torch.broadcast_shapes(x.shape[:-2], y.shape[:-2])
+    batch = broadcast_shapes(x.shape[:-2], y.shape[:-2])
     x, y = (bases.expand(*batch, *bases.shape[-2:]) for bases in (x, y))
     value: Tensor = _EachPair.apply(x, y, distance)  # type: ignore[no-untyped-call]
     return value
@@ -190,7 +191,7 @@ def all_pairs(distance: BasesDistance, x: Tensor, y: Tensor, symmetric: bool = F
     """
     if torch.compiler.is_compiling():  # the number of close pairs is no shape that a graph can have
         return each_pair(distance, x[..., :, None, :, :], y[..., None, :, :, :])
-    batch = torch.broadcast_shapes(x.shape[:-3], y.shape[:-3])
+    batch = broadcast_shapes(x.shape[:-3], y.shape[:-3])
     x, y = (
         bases.expand(*batch, *bases.shape[-3:]).reshape(batch.numel(), *bases.shape[-3:]) for bases in (x, y)
     )

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..._geoopt import geoopt
 from ...errors import ConformanceError
+from ..linalg.broadcasting import broadcast_shapes
 from .measure import batch_shape, deviation, direction, near, require, rounding
 
 __all__ = [
@@ -213,7 +214,7 @@ def check_broadcasting(
 
 
 def _apart(results: Arguments, expected: Arguments) -> float:
-    if len(results) == 2 and torch.broadcast_shapes(results[0].shape, expected[0].shape) == expected[0].shape:
+    if len(results) == 2 and broadcast_shapes(results[0].shape, expected[0].shape) == expected[0].shape:
         results = (results[0].expand(expected[0].shape), results[1])
     return max(map(deviation, results, expected))
 

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from .broadcasting import broadcast_shapes
 from .cholesky_qr import cholesky_qr
 
 __all__ = ["dominant_subspace"]
@@ -47,7 +48,7 @@ def dominant_subspace(x: Tensor, weights: Tensor, iterations: int = 12) -> Tenso
 
 def _heaviest(x: Tensor, weights: Tensor) -> Tensor:
     """Return the point of the largest weight."""
-    batch = torch.broadcast_shapes(x.shape[:-3], weights.shape[:-1])
+    batch = broadcast_shapes(x.shape[:-3], weights.shape[:-1])
     index = weights.argmax(-1).expand(batch)[..., None, None, None]
     heaviest: Tensor = x.expand(*batch, *x.shape[-3:]).take_along_dim(index, -3).squeeze(-3)
     return heaviest

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .broadcasting import broadcast_shapes
 from .differentiation import once_differentiable
 
 __all__ = ["pairwise_euclidean_distance"]
@@ -78,7 +79,7 @@ def pairwise_euclidean_distance(x: Tensor, y: Tensor) -> Tensor:
     """
     if torch.compiler.is_compiling():  # the number of close pairs is no shape that a graph can have
         return torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
-    batch = torch.broadcast_shapes(x.shape[:-2], y.shape[:-2])
+    batch = broadcast_shapes(x.shape[:-2], y.shape[:-2])
     flat = (rows.expand(*batch, *rows.shape[-2:]).reshape(batch.numel(), *rows.shape[-2:]) for rows in (x, y))
     value: Tensor = _PairwiseDistance.apply(*flat, y is x)  # type: ignore[no-untyped-call]
     return value.reshape(*batch, x.shape[-2], y.shape[-2])

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from .broadcasting import broadcast_shapes
 from .differentiation import once_differentiable
 from .elementary import sym
 from .polar import newton_schulz
@@ -140,7 +141,7 @@ def _is_exact(rest: Tensor, k: int) -> bool:
 
 def _start(projector: MeanProjector, k: int) -> Tensor:
     columns = projector.columns
-    batch = torch.broadcast_shapes(columns.shape[:-2], projector.weights.shape[:-1])
+    batch = broadcast_shapes(columns.shape[:-2], projector.weights.shape[:-1])
     n = columns.shape[-2]
     width = min(n, k + min(8, max(2, k)))
     generator = torch.Generator().manual_seed(_SEED)

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from .broadcasting import broadcast_shapes
 from .differentiation import once_differentiable
 
 __all__ = ["pairwise_arc_length"]
@@ -154,7 +155,7 @@ def pairwise_arc_length(x: Tensor, y: Tensor, a: Tensor, b: Tensor, dtype: torch
         tensor([[0.0000, 1.0986],
                 [1.0986, 0.0000]])
     """
-    batch = torch.broadcast_shapes(x.shape[:-2], y.shape[:-2], a.shape[:-1], b.shape[:-1])
+    batch = broadcast_shapes(x.shape[:-2], y.shape[:-2], a.shape[:-1], b.shape[:-1])
     sets = (p.expand(*batch, *p.shape[-2:]).reshape(batch.numel(), *p.shape[-2:]) for p in (x, y))
     factors = (f.expand(*batch, f.shape[-1]).reshape(batch.numel(), f.shape[-1]) for f in (a, b))
     value: Tensor = _PairwiseArcLength.apply(*sets, *factors, dtype)  # type: ignore[no-untyped-call]

@@ -9,6 +9,7 @@ from ..._warn import warn
 from ...errors import NumericalWarning
 from ..karcher import KarcherMean
 from ..linalg import sym
+from ..linalg.broadcasting import broadcast_shapes
 from ..linalg.conjugate_gradients import conjugate_gradients
 from ..linalg.differentiation import once_differentiable
 from ..linalg.dimensions import append_dimensions
@@ -304,7 +305,7 @@ def affine_invariant_mean(x: Tensor, weights: Tensor, *, max_iterations: int = 1
         tensor([[4., 0.],
                 [0., 4.]])
     """
-    batch = torch.broadcast_shapes(x.shape[:-3], weights.shape[:-1])
+    batch = broadcast_shapes(x.shape[:-3], weights.shape[:-1])
     points = working_precision(x).expand(*batch, *x.shape[-3:]).reshape(batch.numel(), *x.shape[-3:])
     masses = working_precision(weights).expand(*batch, x.shape[-3]).reshape(batch.numel(), x.shape[-3])
     tolerance = min(2 * x.shape[-1] * torch.finfo(x.dtype).eps, torch.finfo(torch.float32).eps / 8)

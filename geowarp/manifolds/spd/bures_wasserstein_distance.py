@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..linalg.broadcasting import broadcast_shapes
 from ..linalg.differentiation import once_differentiable
 from ..linalg.threads import over_threads
 from .optimal_transport import couple, transport_distance, transport_gradients
@@ -87,7 +88,7 @@ def pairwise_transport_distance(p: Tensor, q: Tensor) -> Tensor:
     with torch.no_grad():
         of_p = cholesky(p)
         of_q = of_p if q is p else cholesky(q)
-    batch = torch.broadcast_shapes(p.shape[:-3], q.shape[:-3])
+    batch = broadcast_shapes(p.shape[:-3], q.shape[:-3])
     flat = (x.expand(*batch, *x.shape[-3:]).reshape(batch.numel(), *x.shape[-3:]) for x in (p, q, of_p, of_q))
     value: Tensor = _PairwiseDistance.apply(*flat, q is p)  # type: ignore[no-untyped-call]
     return value.reshape(*batch, p.shape[-3], q.shape[-3])

@@ -6,6 +6,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor
 
+from ..linalg.broadcasting import broadcast_shapes
 from ..linalg.precision import working_precision
 from ..linalg.threads import is_concrete, map_over_threads
 from .points import inverse_factor
@@ -88,7 +89,7 @@ def of_pairs(function: PairFunction, x: Tensor, y: Tensor) -> Tensor:
         tensor(0.4463, dtype=torch.float64)
     """
     x, y = working_precision(x), working_precision(y)
-    shape = torch.broadcast_shapes(x.shape, y.shape)
+    shape = broadcast_shapes(x.shape, y.shape)
     with torch.no_grad():
         first = inverse_factor(x).expand(shape)
         second = inverse_factor(y).expand(shape) if function.uses_second else None
@@ -253,7 +254,7 @@ def all_pairs(function: PairFunction, x: Tensor, y: Tensor) -> Tensor:
     with torch.no_grad():
         first = inverse_factor(x)
         second = first if same else inverse_factor(y)
-    batch = torch.broadcast_shapes(x.shape[:-3], y.shape[:-3])
+    batch = broadcast_shapes(x.shape[:-3], y.shape[:-3])
     flat = [
         m.expand(*batch, *m.shape[-3:]).reshape(batch.numel(), *m.shape[-3:]) for m in (x, y, first, second)
     ]

@@ -7,6 +7,7 @@ from ..._geoopt import geoopt
 from ...errors import NotOnManifoldError
 from ..base import Manifold
 from ..linalg import full_precision, sym
+from ..linalg.broadcasting import broadcast_shapes
 from ..linalg.eigenfunction import symmetric_function
 from ..linalg.precision import working_precision
 from ..linalg.spectral import exp
@@ -162,7 +163,7 @@ class SymmetricPositiveDefinite(Manifold):
     def tangent_residual(self, x: Tensor, u: Tensor) -> Tensor:
         """Return ``‖u − uᵀ‖`` (Frobenius)."""
         residual: Tensor = torch.linalg.matrix_norm(u - u.mT)
-        return residual.expand(torch.broadcast_shapes(x.shape[:-2], residual.shape))
+        return residual.expand(broadcast_shapes(x.shape[:-2], residual.shape))
 
     def projx(self, x: Tensor) -> Tensor:
         """Return the symmetric part, where it has no Cholesky factor with its eigenvalues raised to a floor.
@@ -179,7 +180,7 @@ class SymmetricPositiveDefinite(Manifold):
 
     def proju(self, x: Tensor, u: Tensor) -> Tensor:
         """Return the symmetric part of ``u``."""
-        return sym(u).expand(torch.broadcast_shapes(x.shape, u.shape))
+        return sym(u).expand(broadcast_shapes(x.shape, u.shape))
 
     def origin_point(self, shape: tuple[int, ...]) -> Tensor:
         """Return the identity."""

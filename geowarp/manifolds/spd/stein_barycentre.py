@@ -8,6 +8,7 @@ from torch import Tensor
 from ..._warn import warn
 from ...errors import NumericalWarning
 from ..linalg import full_precision, sym
+from ..linalg.broadcasting import broadcast_shapes
 from ..linalg.conjugate_gradients import conjugate_gradients
 from ..linalg.differentiation import once_differentiable
 from ..linalg.dimensions import append_dimensions
@@ -163,7 +164,7 @@ def stein_mean(x: Tensor, weights: Tensor | None = None, *, max_iterations: int 
                 [0., 4.]])
     """
     weights = normalized_weights(x, weights, 2)
-    batch = torch.broadcast_shapes(x.shape[:-3], weights.shape[:-1])
+    batch = broadcast_shapes(x.shape[:-3], weights.shape[:-1])
     points = working_precision(x).expand(*batch, *x.shape[-3:]).reshape(batch.numel(), *x.shape[-3:])
     masses = working_precision(weights).expand(*batch, x.shape[-3]).reshape(batch.numel(), x.shape[-3])
     with torch.no_grad():

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ...errors import GeowarpError
+from ...manifolds.linalg.broadcasting import broadcast_shapes
 
 __all__ = ["Arguments", "prepare"]
 
@@ -117,7 +118,7 @@ def _gate(name: str, label: str, gate: Tensor | float | None, v: Tensor) -> Tens
 
 def _broadcast(name: str, shapes: list[torch.Size]) -> torch.Size:
     try:
-        return torch.Size(torch.broadcast_shapes(*shapes))
+        return broadcast_shapes(*shapes)
     except RuntimeError:
         found = ", ".join(str(tuple(shape)) for shape in shapes)
         raise GeowarpError(f"{name}: the leading dimensions {found} do not broadcast") from None

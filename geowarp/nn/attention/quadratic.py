@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from ...manifolds.linalg.broadcasting import broadcast_shapes
 from .arguments import Arguments
 from .decay import Decay, decay_of
 
@@ -29,7 +30,7 @@ def _written(arguments: Arguments, beta: Tensor, decay: Decay) -> Tensor:
     if arguments.state is not None:
         wanted = wanted - decay.since_start(k @ arguments.state)
     system = decay.weigh(k @ k.mT, exclusive=True) * strength[..., None, :]
-    batch = torch.broadcast_shapes(system.shape[:-2], wanted.shape[:-2])
+    batch = broadcast_shapes(system.shape[:-2], wanted.shape[:-2])
     system = system.expand(*batch, *system.shape[-2:])
     wanted = wanted.expand(*batch, *wanted.shape[-2:])
     error: Tensor = torch.linalg.solve_triangular(system, wanted, upper=False, unitriangular=True)
