@@ -32,8 +32,9 @@ def delta_attention(
     Within a chunk, with b the sums of g in it and ``A_ij = ⟨k_i, k_j⟩ e^{b_i − b_j}`` for j < i, the errors
     solve ``(I + A diag(β)) Err = V − e^b K S``: a triangular system with ones on the diagonal, solved by
     substitution. Expansions of its inverse in powers of A are fast, but lose all digits where keys are alike.
-    Where q is k, the very same tensor, and the read is exclusive, the read is the prediction, and
-    ``o = v − Err`` needs no product of its own.
+    Where q is k, the very same tensor, and the read is exclusive, the read is the prediction, ``v − Err``:
+    it needs no product of its own. It is summed as a prediction, since the difference would cancel where
+    little is predicted.
 
     Args:
         q: queries ``(..., T, K)``.
