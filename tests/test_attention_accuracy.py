@@ -9,8 +9,8 @@ from geowarp.nn import delta_attention, unit_keys
 
 def relative_error(k: Tensor, v: Tensor, beta: Tensor, log_decay: Tensor, form: str) -> float:
     read, _ = delta_attention(k, k, v, beta, log_decay, form=form, read="exclusive")
-    double = [x.double() for x in (k, v, beta, log_decay)]
-    exact, _ = delta_attention(double[0], *double, form="recurrent", read="exclusive")
+    k, v, beta, log_decay = k.double(), v.double(), beta.double(), log_decay.double()
+    exact, _ = delta_attention(k, k, v, beta, log_decay, form="recurrent", read="exclusive")
     return float(((read - exact).norm(dim=-1) / exact.norm(dim=-1))[:, 1:].max())
 
 
