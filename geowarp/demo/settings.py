@@ -13,7 +13,10 @@ class Settings:
 
     A step of Riemannian Adam on a Stiefel point has a length of about its learning rate, all entries
     together, and the point has length √d: a column turns by about ``factor_rate / √d`` radians.
-    Each side's rates are the best of fourteen that were tried on the default text, with one seed.
+    Nine settings of the rates were tried on the Stiefel side and eight on the Euclidean one, in runs of 100
+    and 250 steps on the default text with one seed, one or two rates changed at a time. Those kept are the
+    best after 250 steps; after 100, factors at 1 and a rest at 4.5e-2 were better by 0.01 bits per byte, and
+    Euclidean ones at 1.6e-2 by 0.04. The rate of diagonals and the weight decay are from Hebbian synapses.
 
     Args:
         config: the model, with Stiefel factors.
@@ -49,7 +52,7 @@ class Settings:
     diagonal_rate: float = 1e-2
     rest_rate: float = 3e-2
     flat_rate: float = 3.2e-2
-    synapse_rate: float = 1e-2
+    synapse_rate: float = 0.3
     weight_decay: float = 0.1
     warmup: float = 0.05
     final_rate: float = 0.1
