@@ -1,6 +1,7 @@
 """One step of a Riemannian optimiser: against torch, geoopt, formulas, and one point at a time."""
 
 import copy
+import pickle
 from typing import Any
 
 import geoopt
@@ -235,6 +236,23 @@ def test_stabilize_projects_points_and_moments(maker: Maker) -> None:
     state = optimizer.state[x]
     moment = state.get("exp_avg", state.get("momentum_buffer"))
     assert Stiefel().tangent_residual(x.detach(), moment) < 1e-5
+
+
+@pytest.mark.parametrize("maker", OPTIMIZERS)
+def test_stabilize_counts_on_after_a_checkpoint(maker: Maker) -> None:
+    (x,) = points(Stiefel(), 1, torch.float32)
+    optimizer = maker([x], lr=0.1, stabilize=3, **momentum(maker))
+    run(optimizer, [x], 2)
+    with torch.no_grad():
+        x.add_(1e-3)
+    resumed = maker([x], lr=0.1, stabilize=3, **momentum(maker))
+    resumed.load_state_dict(optimizer.state_dict())
+    copied = pickle.loads(pickle.dumps(optimizer))
+    run(resumed, [x], 1)
+    assert Stiefel().point_residual(x.detach()) < 1e-6
+    (y,) = copied.param_groups[0]["params"]
+    run(copied, [y], 1)
+    assert Stiefel().point_residual(y.detach()) < 1e-6
 
 
 @pytest.mark.parametrize("retraction", [QR(), Polar(), Cayley()], ids=repr)

@@ -116,7 +116,7 @@ class RiemannianOptimizer(Optimizer, abc.ABC):
             group.pop("manifold", None)
             manifolds = (self._manifolds[p] for p in live["params"])
             group["manifolds"] = [None if m is None else repr(m) for m in manifolds]
-        return packed
+        return packed | {"steps": self._steps}  # by which ``stabilize`` counts
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load a state dict; the manifolds stay those of this optimiser.
@@ -128,6 +128,7 @@ class RiemannianOptimizer(Optimizer, abc.ABC):
         refuse_other_manifolds(self.param_groups, self._manifolds, state_dict["param_groups"])
         given = [group.get("manifold") for group in self.param_groups]
         super().load_state_dict(state_dict)
+        self._steps = int(state_dict.get("steps", 0))
         for group, manifold in zip(self.param_groups, given, strict=True):
             group.pop("manifolds", None)
             group.pop("manifold", None)
@@ -137,12 +138,13 @@ class RiemannianOptimizer(Optimizer, abc.ABC):
 
     def __getstate__(self) -> dict[str, Any]:
         state: dict[str, Any] = super().__getstate__()
-        return state | {"state": {p: _own(own) for p, own in state["state"].items()}}
+        return state | {"state": {p: _own(own) for p, own in state["state"].items()}, "_steps": self._steps}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         self.state = defaultdict(dict, self.state)
-        self._plan, self._active, self._steps, self._generation = None, [], 0, 0
+        self._plan, self._active, self._generation = None, [], 0
+        self._steps = state.get("_steps", 0)
         for group in self.param_groups:
             for name, value in self.defaults.items():
                 group.setdefault(name, value)
