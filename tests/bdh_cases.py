@@ -13,8 +13,8 @@ SYNAPSES = ("hebbian", "decay", "delta", "gated_delta")
 EVERY = pytest.mark.parametrize("synapse", SYNAPSES)
 
 
-def build(synapse: str = "gated_delta", **changes: object) -> BDH:
-    model = BDH(replace(CONFIG, synapse=synapse, **changes)).double()  # type: ignore[arg-type]
+def randomise(model: BDH) -> BDH:
+    """Give diagonals, decays and strengths values other than their first ones."""
     with torch.no_grad():
         for factor in (model.decoder_x, model.decoder_y, model.encoder):
             if factor.diagonal is not None:
@@ -22,6 +22,10 @@ def build(synapse: str = "gated_delta", **changes: object) -> BDH:
         for name, parameter in model.synapse.named_parameters():
             parameter.add_(torch.randn_like(parameter), alpha=0.3 if name.startswith("decay") else 1)
     return model
+
+
+def build(synapse: str = "gated_delta", **changes: object) -> BDH:
+    return randomise(BDH(replace(CONFIG, synapse=synapse, **changes)).double())  # type: ignore[arg-type]
 
 
 def tokens(*size: int) -> Tensor:

@@ -7,14 +7,13 @@ from typing import Any
 
 import pytest
 import torch
+from bdh_cases import EVERY, randomise, tokens
 from torch import Tensor
 
 from geowarp.nn import BDH, BDHConfig, BDHState, Decoder, decoding, unit_keys
 from geowarp.nn.synapse_memory import Gates, Layout, SynapseMemory
 
 CONFIG = BDHConfig(n_layer=3, n_embd=8, dropout=0.1, n_head=2, mlp_internal_dim_multiplier=8, vocab_size=11)
-MODES = ("hebbian", "decay", "delta", "gated_delta")
-EVERY = pytest.mark.parametrize("synapse", MODES)
 WAYS = pytest.mark.parametrize("sparse", [False, True, None], ids=["dense", "sparse", "auto"])
 
 
@@ -29,18 +28,8 @@ def _auto_mixes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def build(synapse: str = "gated_delta", dtype: torch.dtype = torch.float64, **changes: object) -> BDH:
     model = BDH(replace(CONFIG, synapse=synapse, **changes)).to(dtype).eval()  # type: ignore[arg-type]
-    with torch.no_grad():
-        model.embed.weight.normal_()
-        for factor in (model.decoder_x, model.decoder_y, model.encoder):
-            if factor.diagonal is not None:
-                factor.diagonal.uniform_(0.5, 2)
-        for name, parameter in model.synapse.named_parameters():
-            parameter.add_(torch.randn_like(parameter), alpha=0.3 if name.startswith("decay") else 1)
-    return model
-
-
-def tokens(*size: int) -> Tensor:
-    return torch.randint(CONFIG.vocab_size, size)
+    torch.nn.init.normal_(model.embed.weight)
+    return randomise(model)
 
 
 def decode(decoder: Decoder, text: Tensor) -> Tensor:
