@@ -10,7 +10,7 @@ ones are those of the official form. position: the time per byte of 512 and 2048
 medians of the first and last tenth, with all rows, with active rows only or, by default, with what is
 cheaper, for the initial weights and for weights with as few active neurons as the paper reports. throughput:
 tokens per second at the official size, on a GPU only. Ratios are to the first row of the group; above 1: the
-rival takes more. The longer a call, the fewer its rounds: one of T = 8192, and of 2048 bytes.
+rival takes more. The longer a call, the fewer its rounds: one of T = 8192, three of 2048 bytes.
 """
 
 import argparse

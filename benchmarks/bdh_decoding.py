@@ -99,7 +99,7 @@ def against_position(device: torch.device, rounds: int, quick: bool) -> list[dic
         active = shift(model, DENSITY, prompt) if shifted else density(model, prompt)
         for count in (QUICK_COUNT, QUICK_LONG) if quick else (COUNT, LONG):
             runs: dict[str, list[list[float]]] = {name: [] for name in DECODERS}
-            for _ in harness.progress(list(range(rounds if count <= COUNT else 1))):
+            for _ in harness.progress(list(range(rounds if count <= COUNT else min(rounds, 3)))):
                 for name, times in runs.items():
                     times.append(stream_times(model, prompt, count, DECODERS[name], device))
             rows += [_position_row(name, active, count, times) for name, times in runs.items()]

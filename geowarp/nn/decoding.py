@@ -168,8 +168,9 @@ class Decoder:
             most = int(share * (most - _OVERHEAD // self._config.n_embd))
             if self._sparse is False or most <= 0 or x.device.type != "cpu":
                 return None
-        active = x.flatten().nonzero().squeeze(1)
-        return active if len(active) <= most else None
+        if most < x.numel() and int(torch.count_nonzero(x)) > most:
+            return None
+        return x.flatten().nonzero().squeeze(1)
 
     def _gate(self, x: Tensor, read: Tensor, token: _Token) -> Tensor:
         """Return ``Xᵀ y``, up to its scale, for ``y = x ⊙ ReLU(D_y read)``."""
