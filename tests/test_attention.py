@@ -232,6 +232,8 @@ def test_unit_keys() -> None:
     (gradient,) = torch.autograd.grad(unit[2, 0], k)
     assert_same(gradient[2], torch.tensor([10.0, 0, 0], dtype=torch.float64), 1e-12)
     assert unit_keys(torch.zeros(0, 3)).shape == (0, 3)
+    assert torch.autograd.gradcheck(unit_keys, k.requires_grad_())
+    assert torch.autograd.gradgradcheck(unit_keys, k)
 
 
 def test_unit_keys_in_float16() -> None:
