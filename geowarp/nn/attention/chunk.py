@@ -98,7 +98,7 @@ class Sequence:
 
     @property
     def reads_predictions(self) -> bool:
-        """Whether a read is the prediction of the value: then ``O = V − Err`` needs no scores."""
+        """Whether a read is the prediction ``V − Err`` of the value: then it needs no scores."""
         return self.q is None and self.exclusive and self.beta is not None
 
     def rows(self, tensor: Tensor, rows: slice) -> Tensor:
