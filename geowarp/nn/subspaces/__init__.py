@@ -1,0 +1,34 @@
+"""Layers whose points are subspaces, given by orthonormal bases."""
+
+from .embedding_classifier import EmbeddingClassifier
+from .full_rank_map import FullRankMap
+from .gr_net import GrNet, HeadFactory
+from .orth_map import OrthMap
+from .projection_block import Pooling, ProjectionBlock
+from .projection_embedding import ProjectionEmbedding
+from .projection_map import ProjectionMap
+from .projection_pooling import ProjectionPooling
+from .re_orth import ReOrth
+from .row_pooling import RowPooling
+from .span_methods import Projector, QRBasis, SpanMethod, SVDBasis
+from .subspace_classifier import SubspaceClassifier
+
+__all__ = [
+    "EmbeddingClassifier",
+    "FullRankMap",
+    "GrNet",
+    "HeadFactory",
+    "OrthMap",
+    "Pooling",
+    "ProjectionBlock",
+    "ProjectionEmbedding",
+    "ProjectionMap",
+    "ProjectionPooling",
+    "Projector",
+    "QRBasis",
+    "ReOrth",
+    "RowPooling",
+    "SVDBasis",
+    "SpanMethod",
+    "SubspaceClassifier",
+]
