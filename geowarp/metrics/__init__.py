@@ -1,6 +1,16 @@
-"""Distances, means, medians and statistics of points on any manifold, of tensors or numpy arrays."""
+"""Numbers about points of any manifold: distances, means, medians, statistics; and scores of clusterings."""
 
 from .chordal_mean import ChordalMean, chordal_mean
+from .clustering import (
+    ClusteringScores,
+    adjusted_rand_index,
+    clustering_accuracy,
+    clustering_scores,
+    match_clusters,
+    normalized_mutual_information,
+    purity,
+    view_agreement,
+)
 from .kernels import binet_cauchy_kernel, gaussian_kernel, projection_kernel
 from .mean import frechet_mean
 from .median import GeometricMedian, geometric_median
@@ -21,6 +31,7 @@ __all__ = [
     "BinetCauchy",
     "Chordal",
     "ChordalMean",
+    "ClusteringScores",
     "FubiniStudy",
     "Geodesic",
     "GeometricMedian",
@@ -31,23 +42,30 @@ __all__ = [
     "Spectral",
     "SubspaceDistance",
     "TangentPCA",
+    "adjusted_rand_index",
     "binet_cauchy_kernel",
     "chordal_mean",
+    "clustering_accuracy",
+    "clustering_scores",
     "frechet_mean",
     "frechet_variance",
     "gaussian_kernel",
     "geodesic",
     "geometric_median",
     "interpolate",
+    "match_clusters",
     "midpoint",
     "nearest",
+    "normalized_mutual_information",
     "pairwise_distance",
     "principal_angles",
     "projection_kernel",
+    "purity",
     "recenter",
     "stein_divergence",
     "stein_divergence_pairwise",
     "stein_mean",
     "tangent_pca",
+    "view_agreement",
     "whiten",
 ]

@@ -1,5 +1,13 @@
 """Layers whose points are subspaces, given by orthonormal bases."""
 
+from .cluster_contrastive import (
+    ClusterContrastiveLoss,
+    CosineSimilarity,
+    DotSimilarity,
+    balance,
+    target_distribution,
+)
+from .contrastive import GrassmannContrastiveLoss
 from .embedding_classifier import EmbeddingClassifier
 from .full_rank_map import FullRankMap
 from .gr_net import GrNet, HeadFactory
@@ -14,9 +22,13 @@ from .span_methods import Projector, QRBasis, SpanMethod, SVDBasis
 from .subspace_classifier import SubspaceClassifier
 
 __all__ = [
+    "ClusterContrastiveLoss",
+    "CosineSimilarity",
+    "DotSimilarity",
     "EmbeddingClassifier",
     "FullRankMap",
     "GrNet",
+    "GrassmannContrastiveLoss",
     "HeadFactory",
     "OrthMap",
     "Pooling",
@@ -31,4 +43,6 @@ __all__ = [
     "SVDBasis",
     "SpanMethod",
     "SubspaceClassifier",
+    "balance",
+    "target_distribution",
 ]
