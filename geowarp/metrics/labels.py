@@ -92,7 +92,7 @@ def _values(labels: Any, name: str) -> NDArray[Any] | list[Any]:
         labels = labels.detach().cpu().numpy()
     elif hasattr(labels, "__array__"):
         labels = np.asarray(labels)
-    elif not isinstance(labels, Iterable) or isinstance(labels, str):
+    elif not isinstance(labels, Sequence) or isinstance(labels, str):
         raise GeowarpError(f"{name} is a {type(labels).__name__}; it must have a label for each sample")
     if not isinstance(labels, np.ndarray):
         return [value.item() if isinstance(value, Tensor) else value for value in labels]
