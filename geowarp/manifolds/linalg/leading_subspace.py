@@ -12,6 +12,8 @@ from .threads import over_threads
 
 __all__ = ["LeadingSubspace", "leading_eigenvectors", "leading_left_singular_vectors"]
 
+_ROUNDING = 16  # eps of the largest value: a smaller difference of values is none
+
 
 class LeadingSubspace(NamedTuple):
     """The vectors of the k largest eigenvalues or singular values, and how far these are from the others.
@@ -89,15 +91,15 @@ def leading_left_singular_vectors(x: Tensor, k: int) -> LeadingSubspace:
     with torch.no_grad():
         size = x.detach().abs().amax((-2, -1), keepdim=True)
         size = torch.where((size > 0) & size.isfinite(), size, 1)
-        basis, rest, values = over_threads(_Decompose(k), x.detach() / size)
+        basis, others, values = over_threads(_Decompose(k), x.detach() / size)
     if torch.is_grad_enabled() and x.requires_grad:
-        basis = _OfColumns.apply(x, size, basis, rest, values)  # type: ignore[no-untyped-call]
+        basis = _OfColumns.apply(x, size, basis, others, values)  # type: ignore[no-untyped-call]
     sizes = values * size.squeeze(-1)
     return LeadingSubspace(basis, sizes[..., :k].to(x.dtype), _gap(sizes, k, x.shape[-2]).to(x.dtype))
 
 
 class _Decompose:
-    """Return U, the other vectors times their singular values ``(n, r − k)``, and all singular values."""
+    """Return U, the other singular vectors of the smaller side, and all singular values."""
 
     def __init__(self, k: int) -> None:
         self.k = k
@@ -105,29 +107,29 @@ class _Decompose:
     def __call__(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         wide = working_precision(x)
         decompose = _by_svd if wide.dtype == x.dtype else _by_gram
-        basis, rest, values = decompose(wide, self.k)
-        return _signed(basis.to(x.dtype)), rest.to(x.dtype), values
+        basis, others, values = decompose(wide, self.k)
+        return _signed(basis.to(x.dtype)), others.to(x.dtype), values
 
 
 def _by_svd(x: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
-    u, s, _ = torch.linalg.svd(x, full_matrices=False)
-    return u[..., :k], u[..., k:] * s[..., None, k:], s
+    u, s, vh = torch.linalg.svd(x, full_matrices=False)
+    vectors = u if x.shape[-2] <= x.shape[-1] else vh.mT
+    return u[..., :k], vectors[..., k:], s
 
 
 def _by_gram(x: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
     n, m = x.shape[-2:]
     squares, vectors = torch.linalg.eigh(x @ x.mT if n <= m else x.mT @ x)
     values, vectors = squares.flip(-1).clamp_min(0).sqrt(), vectors.flip(-1)
-    if n <= m:
-        return vectors[..., :k], vectors[..., k:] * values[..., None, k:], values
-    columns = x @ vectors
-    return torch.linalg.qr(columns[..., :k])[0], columns[..., k:], values
+    leading = vectors[..., :k]
+    basis = leading if n <= m else torch.linalg.qr(x @ leading)[0]
+    return basis, vectors[..., k:], values
 
 
 def _signed(vectors: Tensor) -> Tensor:
     """Return the vectors with the sign that makes their largest entry positive."""
-    largest = vectors.gather(-2, vectors.abs().argmax(-2, keepdim=True))
-    return torch.where(largest < 0, -vectors, vectors) + 0  # no zero is negative
+    low, high = vectors.aminmax(dim=-2, keepdim=True)
+    return torch.where(low + high < 0, -vectors, vectors) + 0  # no zero is negative
 
 
 def _gap(values: Tensor, k: int, n: int) -> Tensor:
@@ -136,11 +138,17 @@ def _gap(values: Tensor, k: int, n: int) -> Tensor:
     return values[..., k - 1] - values[..., k] if k < values.shape[-1] else values[..., k - 1]
 
 
-def _is_close(values: Tensor, k: int, n: int, dtype: torch.dtype) -> Tensor:
-    """Return which pairs ``(..., r − k, k)`` of descending values, one of them leading, are equal."""
-    tolerance = 4 * n**0.5 * torch.finfo(dtype).eps * values.abs().amax(-1)[..., None, None]
-    close: Tensor = values[..., None, :k] - values[..., k:, None] <= tolerance
-    return close
+def _reciprocal(difference: Tensor, rounding: Tensor, equal: Tensor | float = 0.0) -> Tensor:
+    """Return ``1 / (λ_i − λ_j)`` of differences ``(..., r − k, k)``, ``equal`` where these are rounding."""
+    close = difference <= rounding
+    return torch.where(close, equal, 1 / torch.where(close, 1, difference))
+
+
+def _pairs(values: Tensor, k: int, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Return differences and sums of the first k and the other values, ``(..., r − k, k)``, and rounding."""
+    leading, others = values[..., None, :k], values[..., k:, None]
+    rounding = _ROUNDING * eps * values.abs().amax(-1)[..., None, None]
+    return leading - others, leading + others, rounding
 
 
 class _OfMatrix(torch.autograd.Function):
@@ -155,39 +163,55 @@ class _OfMatrix(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
         _, vectors, values = ctx.saved_tensors
         basis, others = vectors[..., : ctx.k], vectors[..., ctx.k :]
-        close = _is_close(values, ctx.k, vectors.shape[-1], grad.dtype)
-        difference = values[..., None, : ctx.k] - values[..., ctx.k :, None]
-        quotient = torch.where(close, 0, 1 / torch.where(close, 1, difference))
-        return sym(others @ (quotient * (others.mT @ grad)) @ basis.mT), None, None, None
+        difference, _, rounding = _pairs(values, ctx.k, torch.finfo(grad.dtype).eps)
+        solution = others @ (_reciprocal(difference, rounding) * (others.mT @ grad))
+        return sym(solution @ basis.mT), None, None, None
 
 
 class _OfColumns(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, size: Tensor, basis: Tensor, rest: Tensor, values: Tensor) -> Tensor:
-        ctx.save_for_backward(x, size, basis, rest, values)
+    def forward(ctx: Any, x: Tensor, size: Tensor, basis: Tensor, others: Tensor, values: Tensor) -> Tensor:
+        ctx.save_for_backward(x, size, basis, others, values)
         return basis.clone()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None, None]:
-        x, size, basis, rest, values = ctx.saved_tensors
-        x, values = x / size, values.clone()
-        normal = grad - basis @ (basis.mT @ grad)
-        normal = normal - basis @ (basis.mT @ normal)
-        k, longest = basis.shape[-1], max(x.shape[-2:])
-        solution = normal + rest @ (_quotient(values, k, longest, grad.dtype) * (rest.mT @ normal))
-        tolerance = longest * torch.finfo(grad.dtype).eps * values[..., :1]
-        leading = values[..., None, :k]
-        zero = leading <= tolerance[..., None]
-        inverse = torch.where(zero, 0, 1 / torch.where(zero, 1, leading).square())
-        solution = solution * inverse.to(grad.dtype)
-        at_x = solution @ (basis.mT @ x) + basis @ (solution.mT @ x)
-        return at_x / size, None, None, None, None
+        x, size, basis, others, values = ctx.saved_tensors
+        x = x / size
+        solve = _solve_by_rows if x.shape[-2] <= x.shape[-1] else _solve_by_columns
+        solution, of_columns = solve(x, basis, others, values, grad)
+        right = torch.cat([basis.mT @ x, of_columns.mT], -2)
+        return torch.cat([solution, basis], -1) @ right / size, None, None, None, None
 
 
-def _quotient(values: Tensor, k: int, n: int, dtype: torch.dtype) -> Tensor:
-    """Return ``1 / (λ_i − λ_j)``, or ``−1 / λ_j`` for equal ones, whose term then cancels that of N g."""
-    lead, rest = values[..., None, :k], values[..., k:, None]
-    close = _is_close(values, k, n, dtype)
-    difference = torch.where(close, -rest.square(), (lead - rest) * (lead + rest))
-    return (1 / torch.where(difference == 0, torch.inf, difference)).to(dtype)
+def _solve_by_rows(
+    x: Tensor, basis: Tensor, others: Tensor, values: Tensor, grad: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return Z and XᵀZ, from the other left singular vectors, ``(..., n, n − k)``."""
+    difference, total, rounding = _pairs(values, basis.shape[-1], torch.finfo(x.dtype).eps)
+    reciprocal = _reciprocal(difference * total, rounding * total).to(x.dtype)
+    solution = others @ (reciprocal * (others.mT @ grad))
+    return solution, x.mT @ solution
+
+
+def _solve_by_columns(
+    x: Tensor, basis: Tensor, others: Tensor, values: Tensor, grad: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return Z and XᵀZ, from the other right singular vectors V, ``(..., m, m − k)``.
+
+    ``z_i = (I + X V diag(1 / (λ_i − λ_j)) VᵀXᵀ) N g_i / λ_i`` with N the projection normal to U.
+    """
+    k, eps = basis.shape[-1], torch.finfo(x.dtype).eps
+    difference, total, rounding = _pairs(values, k, eps)
+    squares = values.square()[..., k:, None]
+    cancelling = -1 / torch.where(squares > 0, squares, torch.inf)  # the term of N g
+    reciprocal = _reciprocal(difference * total, rounding * total, cancelling).to(x.dtype)
+    zero = values[..., None, :k] <= max(x.shape[-2:]) * eps * values[..., None, :1]
+    inverse = (1 / values[..., None, :k].square()).masked_fill(zero, 0).to(x.dtype)
+    normal = grad - basis @ (basis.mT @ grad)
+    image = x.mT @ normal
+    coordinates = reciprocal * (others.mT @ image)
+    solution = normal + x @ (others @ coordinates)
+    of_columns = image + others @ (squares.to(x.dtype) * coordinates)
+    return solution * inverse, of_columns * inverse

@@ -51,9 +51,7 @@ class _QRFactor(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         _, q, r = ctx.saved_tensors
         inner = q.mT @ grad
-        normal = grad - q @ inner
-        normal = normal - q @ (q.mT @ normal)
-        return _solve(r, normal + q @ (inner.tril(-1) - inner.mT.tril(-1)))
+        return _solve(r, grad - q @ (inner.triu() + inner.mT.tril(-1)))
 
 
 def _solve(r: Tensor, x: Tensor) -> Tensor:

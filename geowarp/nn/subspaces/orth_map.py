@@ -3,8 +3,8 @@
 from torch import Tensor, nn
 
 from ...errors import GeowarpError
-from ...manifolds.linalg import full_precision
 from ...manifolds.linalg.leading_subspace import leading_eigenvectors
+from .finite_input import decomposed
 
 __all__ = ["OrthMap"]
 
@@ -20,6 +20,7 @@ class OrthMap(nn.Module):
 
     Raises:
         GeowarpError: for k below 1 or, in ``forward``, above n.
+        NonFiniteError: in ``forward``, for entries that are infinite or not a number.
 
     References:
         Huang, Wu, Van Gool, Building deep networks on Grassmann manifolds, AAAI 2018, equation 7.
@@ -42,8 +43,7 @@ class OrthMap(nn.Module):
             raise GeowarpError(
                 f"OrthMap: the input has shape {tuple(matrix.shape)}, not (..., n, n) with n >= {self.k}"
             )
-        basis: Tensor = full_precision(_basis)(matrix, self.k)
-        return basis
+        return decomposed("OrthMap", _basis, matrix, self.k)
 
     def extra_repr(self) -> str:
         """Return the dimension, for ``repr``."""

@@ -4,7 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import GeowarpError
-from ...manifolds.linalg import full_precision
+from ...manifolds.linalg.precision import working_precision
+from .finite_input import decomposed, require_finite
 from .span_methods import SpanMethod, SVDBasis
 
 __all__ = ["ProjectionMap"]
@@ -25,7 +26,8 @@ class ProjectionMap(nn.Module):
             ``max(n, m) eps σ_1``. It is not looked at while compiling.
 
     Raises:
-        GeowarpError: for k below 1 or, in ``forward``, for data of too few rows, columns or ranks.
+        GeowarpError: for k below 1 or, in ``forward``, for too few rows or columns, or too low a rank.
+        NonFiniteError: in ``forward``, for data that are infinite or not a number.
 
     References:
         Huang, Wu, Van Gool, Building deep networks on Grassmann manifolds, AAAI 2018, section 3.
@@ -51,9 +53,7 @@ class ProjectionMap(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the basis ``(..., n, k)``, or the matrix of the method, for ``x (..., n, m)``."""
-        k = self._dimension(x)
-        result: Tensor = full_precision(self._span)(x, k)
-        return result
+        return decomposed("ProjectionMap", self._span, x, self._dimension(x))
 
     def extra_repr(self) -> str:
         """Return the settings, for ``repr``."""
@@ -83,6 +83,7 @@ def _check_rank(x: Tensor, basis: Tensor) -> None:
     k = basis.shape[-1]
     if _is_surely_full(x, basis):
         return
+    require_finite("ProjectionMap", x)
     values = torch.linalg.svdvals(x)
     tolerance = max(x.shape[-2:]) * torch.finfo(x.dtype).eps * values[..., :1]
     rank = int((values > tolerance).sum(-1).min())
@@ -93,9 +94,9 @@ def _check_rank(x: Tensor, basis: Tensor) -> None:
 
 def _is_surely_full(x: Tensor, basis: Tensor) -> bool:
     """Return whether all ``Uᵀx``, and so x, have k singular values well above rounding."""
-    image = basis.mT @ x
+    image = working_precision(basis.mT @ x)
     image = image / torch.linalg.vector_norm(image, dim=(-2, -1), keepdim=True)
-    gram = image @ image.mT
-    bound = 100 * max(x.shape[-2:]) * torch.finfo(x.dtype).eps
-    shift = bound * torch.eye(gram.shape[-1], dtype=x.dtype, device=x.device)
-    return not bool(torch.linalg.cholesky_ex(gram - shift)[1].any())
+    of_data = 10 * max(x.shape[-2:]) * torch.finfo(x.dtype).eps
+    bound = max(of_data**2, 100 * image.shape[-2] * torch.finfo(image.dtype).eps)
+    eye = torch.eye(image.shape[-2], dtype=image.dtype, device=image.device)
+    return not bool(torch.linalg.cholesky_ex(image @ image.mT - bound * eye)[1].any())

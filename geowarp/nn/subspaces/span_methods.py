@@ -1,7 +1,7 @@
 """Ways from a data matrix to the span of its columns, as values."""
 
 import abc
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -85,7 +85,7 @@ class Projector(SpanMethod):
     """The orthogonal projector ``P = X(XᵀX)⁻¹Xᵀ = UUᵀ``, ``(..., n, n)``, from a basis U of the span.
 
     Args:
-        of: the method that gives the basis.
+        of: the method that gives the basis; by default ``QRBasis()`` for k = m and else ``SVDBasis()``.
 
     Example:
         >>> Projector()(torch.tensor([[2.0], [0.0]]), 1)
@@ -93,11 +93,12 @@ class Projector(SpanMethod):
                 [0., 0.]])
     """
 
-    of: SpanMethod = field(default_factory=SVDBasis)
+    of: SpanMethod | None = None
 
     def basis(self, x: Tensor, k: int) -> Tensor:
         """Return the basis U, ``(..., n, k)``."""
-        return self.of.basis(x, k)
+        method = self.of or (QRBasis() if k == x.shape[-1] else SVDBasis())
+        return method.basis(x, k)
 
     def output(self, basis: Tensor) -> Tensor:
         """Return ``UUᵀ``."""
