@@ -1,5 +1,6 @@
 """The contrastive loss of clusters, whose assignments are made in several views, and what goes with it."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -41,6 +42,8 @@ class DotSimilarity:
 class CosineSimilarity:
     """``x_i · x_j / (‖x_i‖ ‖x_j‖)`` of all pairs of vectors, 0 where one of them is 0.
 
+    Vectors whose squares underflow are 0.
+
     Example:
         >>> CosineSimilarity()(torch.tensor([[3.0, 0.0], [3.0, 4.0], [0.0, 0.0]]))
         tensor([[1.0000, 0.6000, 0.0000],
@@ -50,10 +53,8 @@ class CosineSimilarity:
 
     def __call__(self, vectors: Tensor) -> Tensor:
         """Return the similarity of all pairs."""
-        largest = vectors.detach().abs().amax(-1, keepdim=True)
-        scaled = vectors / torch.where(largest > 0, largest, 1)  # squares of small numbers underflow
-        norm = torch.linalg.vector_norm(scaled, dim=-1, keepdim=True)
-        unit = scaled / torch.where(norm > 0, norm, 1)
+        norm = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
+        unit = vectors / torch.where(norm > math.sqrt(torch.finfo(norm.dtype).tiny), norm, 1)
         return unit @ unit.mT
 
 
@@ -110,9 +111,7 @@ class ClusterContrastiveLoss(nn.Module):
         assignments = stack_views(name, views, "K")
         if assignments.shape[-1] < 2:
             raise GeowarpError(f"{name}: there are {assignments.shape[-1]} clusters; it compares at least 2")
-        if self.sharpen:
-            assignments = target_distribution(assignments)
-        loss: Tensor = _loss(assignments, self.similarity, self.temperature)
+        loss: Tensor = _loss(assignments, self.similarity, self.temperature, self.sharpen)
         return loss
 
     def extra_repr(self) -> str:
@@ -121,8 +120,10 @@ class ClusterContrastiveLoss(nn.Module):
 
 
 @full_precision
-def _loss(assignments: Tensor, similarity: Similarity, temperature: float) -> Tensor:
+def _loss(assignments: Tensor, similarity: Similarity, temperature: float, sharpen: bool) -> Tensor:
     views, _, clusters = assignments.shape
+    if sharpen:
+        assignments = target_distribution(assignments)
     logits = similarity(assignments.mT.flatten(0, 1)) / temperature
     itself = torch.eye(views * clusters, dtype=torch.bool, device=logits.device)
     table = logits.masked_fill(itself, -torch.inf).reshape(views, clusters, views, clusters)
@@ -153,7 +154,7 @@ def target_distribution(assignments: Tensor) -> Tensor:
                 [0.2286, 0.7714]])
     """
     mass = assignments.sum(-2, keepdim=True)
-    weight = assignments * (assignments / torch.where(mass > 0, mass, 1))
+    weight = assignments * (assignments / torch.where(mass > torch.finfo(mass.dtype).tiny, mass, 1))
     total = weight.sum(-1, keepdim=True)
     return weight / torch.where(total > 0, total, 1)
 
