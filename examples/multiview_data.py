@@ -46,7 +46,7 @@ def scikit_digits() -> Views:
 
 
 def fourier_magnitudes(images: NDArray[np.float64], size: int = 8) -> NDArray[np.float64]:
-    """Return the magnitudes of half the Fourier coefficients, ``(N, size²/2)``: no cyclic shift changes them."""
+    """Return magnitudes of half the Fourier coefficients, ``(N, size²/2)``: no cyclic shift changes them."""
     magnitudes = np.abs(np.fft.fft2(images, (size, size), norm="ortho"))
     return np.asarray(magnitudes[:, :, : size // 2].reshape(len(images), -1))
 
