@@ -89,13 +89,19 @@ def leading_left_singular_vectors(x: Tensor, k: int) -> LeadingSubspace:
                 [0.]]), values=tensor([3.]), gap=tensor(2.))
     """
     with torch.no_grad():
-        size = x.detach().abs().amax((-2, -1), keepdim=True)
-        size = torch.where((size > 0) & size.isfinite(), size, 1)
+        size = _size(x.detach())
         basis, others, values = over_threads(_Decompose(k), x.detach() / size)
     if torch.is_grad_enabled() and x.requires_grad:
         basis = _OfColumns.apply(x, size, basis, others, values)  # type: ignore[no-untyped-call]
     sizes = values * size.squeeze(-1)
     return LeadingSubspace(basis, sizes[..., :k].to(x.dtype), _gap(sizes, k, x.shape[-2]).to(x.dtype))
+
+
+def _size(x: Tensor) -> Tensor:
+    """Return a power of two next to the largest entry, ``(..., 1, 1)``, by which division is exact."""
+    largest = x.abs().amax((-2, -1), keepdim=True)
+    exponent = torch.where((largest > 0) & largest.isfinite(), largest.log2().floor(), 0)
+    return torch.exp2(exponent)
 
 
 class _Decompose:

@@ -49,10 +49,10 @@ class FullRankMap(nn.Module):
         """Return ``W X``."""
         self._check(x)
         if self.maps is None:
-            return torch.einsum("io,...ik->...ok", self.weight, x)
+            return torch.einsum("io,...ik->...ok", self.weight, x).contiguous()
         if x.shape[-3] == 1:
-            return torch.einsum("mio,...ik->...mok", self.weight, x.squeeze(-3))
-        return torch.einsum("mio,...mik->...mok", self.weight, x)
+            return torch.einsum("mio,...ik->...mok", self.weight, x.squeeze(-3)).contiguous()
+        return torch.einsum("mio,...mik->...mok", self.weight, x).contiguous()
 
     def extra_repr(self) -> str:
         """Return the sizes, for ``repr``."""
