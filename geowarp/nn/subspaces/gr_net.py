@@ -43,7 +43,7 @@ class GrNet(nn.Module):
 
     Args:
         n: the size of the vectors.
-        k: the dimension of the subspaces, at most m.
+        k: the dimension of the subspaces, at most m, and below the size of the vectors everywhere.
         num_classes: how many classes.
         widths: the size of the vectors after the maps of each block, before pooling; () for no block.
         maps: how many maps each block has.
@@ -60,10 +60,10 @@ class GrNet(nn.Module):
         Huang, Wu, Van Gool, Building deep networks on Grassmann manifolds, AAAI (2018).
 
     Example:
-        >>> net = GrNet(16, 2, 3, widths=(12, 4), maps=5)
+        >>> net = GrNet(16, 2, 3, widths=(12, 6), maps=5)
         >>> x = torch.randn(7, 16, 4)
         >>> net(x).shape, net.subspaces(x).shape
-        (torch.Size([7, 3]), torch.Size([7, 5, 2, 2]))
+        (torch.Size([7, 3]), torch.Size([7, 5, 3, 2]))
     """
 
     def __init__(
@@ -79,18 +79,18 @@ class GrNet(nn.Module):
         input_map: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        if not 1 <= k <= n:
-            raise GeowarpError(f"GrNet: k = {k} must be between 1 and n = {n}")
+        if not 1 <= k < n:
+            raise GeowarpError(f"GrNet: k = {k} must be at least 1 and below n = {n}")
         self.n, self.k = n, k
         self.input_map = ProjectionMap(k) if input_map is None else input_map
         blocks, count, rows = [], 1, n
         for width in widths:
             blocks.append(ProjectionBlock(rows, width, maps=maps, pooling=pooling))
             count, rows = blocks[-1].shape
-            if rows < k:
+            if rows <= k:
                 raise GeowarpError(
-                    f"GrNet: block {len(blocks)} of width {width} leaves {rows} rows after pooling, which "
-                    f"hold no subspace of dimension k = {k}; widen it, or choose a smaller k"
+                    f"GrNet: block {len(blocks)} of width {width} leaves {rows} rows after pooling, in which "
+                    f"all subspaces of dimension k = {k} are equal; widen it, or choose a smaller k"
                 )
         self.blocks = nn.Sequential(*blocks)
         self.head = (EmbeddingClassifier if head is None else head)(rows, k, num_classes, maps=count)
