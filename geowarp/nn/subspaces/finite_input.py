@@ -1,42 +1,36 @@
-"""Decompositions of what is not finite fail with the reason."""
-
-from collections.abc import Callable
+"""Input of decompositions that is not finite is refused with the reason."""
 
 import torch
 from torch import Tensor
 
 from ...errors import NonFiniteError
-from ...manifolds.linalg import full_precision
 
-__all__ = ["decomposed", "require_finite"]
+__all__ = ["has_values", "require_finite"]
+
+
+def has_values(x: Tensor) -> bool:
+    """Return whether a branch on the values of x is possible: not while compiling, and not without data.
+
+    Example:
+        >>> has_values(torch.ones(2)), has_values(torch.ones(2, device="meta"))
+        (True, False)
+    """
+    return not torch.compiler.is_compiling() and not x.is_meta
 
 
 def require_finite(name: str, x: Tensor) -> None:
-    """Raise where x has entries that are infinite or not a number; ``name`` begins the message.
+    """Raise where x has values that are infinite or not a number; ``name`` begins the message.
+
+    Raises:
+        NonFiniteError: with their count.
 
     Example:
         >>> require_finite("ProjectionMap", torch.ones(2))
     """
+    if not has_values(x) or bool(x.detach().sum().isfinite()):
+        return
     count = int((~x.isfinite()).sum())
-    if count:
+    if count:  # and no sum that overflows
         raise NonFiniteError(
             f"{name}: {count} of {x.numel()} entries of the input are not finite; mend what computes it"
         )
-
-
-def decomposed(name: str, function: Callable[[Tensor, int], Tensor], x: Tensor, k: int) -> Tensor:
-    """Return ``function(x, k)`` in full precision.
-
-    Raises:
-        NonFiniteError: where a decomposition fails and x has entries that are infinite or not a number.
-
-    Example:
-        >>> decomposed("Sum", lambda x, k: k * x.sum(), torch.ones(2), 3)
-        tensor(6.)
-    """
-    try:
-        result: Tensor = full_precision(function)(x, k)
-    except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
-        require_finite(name, x)
-        raise
-    return result

@@ -3,8 +3,9 @@
 from torch import Tensor, nn
 
 from ...errors import GeowarpError
+from ...manifolds.linalg import full_precision
 from ...manifolds.linalg.leading_subspace import leading_eigenvectors
-from .finite_input import decomposed
+from .finite_input import require_finite
 
 __all__ = ["OrthMap"]
 
@@ -43,7 +44,9 @@ class OrthMap(nn.Module):
             raise GeowarpError(
                 f"OrthMap: the input has shape {tuple(matrix.shape)}, not (..., n, n) with n >= {self.k}"
             )
-        return decomposed("OrthMap", _basis, matrix, self.k)
+        require_finite("OrthMap", matrix)
+        basis: Tensor = full_precision(_basis)(matrix, self.k)
+        return basis
 
     def extra_repr(self) -> str:
         """Return the dimension, for ``repr``."""

@@ -4,8 +4,9 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import GeowarpError
+from ...manifolds.linalg import full_precision
 from ...manifolds.linalg.precision import working_precision
-from .finite_input import decomposed, require_finite
+from .finite_input import has_values, require_finite
 from .span_methods import SpanMethod, SVDBasis
 
 __all__ = ["ProjectionMap"]
@@ -53,7 +54,10 @@ class ProjectionMap(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the basis ``(..., n, k)``, or the matrix of the method, for ``x (..., n, m)``."""
-        return decomposed("ProjectionMap", self._span, x, self._dimension(x))
+        k = self._dimension(x)
+        require_finite("ProjectionMap", x)
+        result: Tensor = full_precision(self._span)(x, k)
+        return result
 
     def extra_repr(self) -> str:
         """Return the settings, for ``repr``."""
@@ -61,7 +65,7 @@ class ProjectionMap(nn.Module):
 
     def _span(self, x: Tensor, k: int) -> Tensor:
         basis = self.method.basis(x, k)
-        if not self.allow_deficient and not torch.compiler.is_compiling():
+        if not self.allow_deficient and has_values(x):
             _check_rank(x.detach(), basis.detach())
         return self.method.output(basis)
 
@@ -83,7 +87,6 @@ def _check_rank(x: Tensor, basis: Tensor) -> None:
     k = basis.shape[-1]
     if _is_surely_full(x, basis):
         return
-    require_finite("ProjectionMap", x)
     values = torch.linalg.svdvals(x)
     tolerance = max(x.shape[-2:]) * torch.finfo(x.dtype).eps * values[..., :1]
     rank = int((values > tolerance).sum(-1).min())
