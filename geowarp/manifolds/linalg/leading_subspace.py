@@ -89,19 +89,10 @@ def leading_left_singular_vectors(x: Tensor, k: int) -> LeadingSubspace:
                 [0.]]), values=tensor([3.]), gap=tensor(2.))
     """
     with torch.no_grad():
-        size = _size(x.detach())
-        basis, others, values = over_threads(_Decompose(k), x.detach() / size)
+        basis, others, values = over_threads(_Decompose(k), x.detach())
     if torch.is_grad_enabled() and x.requires_grad:
-        basis = _OfColumns.apply(x, size, basis, others, values)  # type: ignore[no-untyped-call]
-    sizes = values * size.squeeze(-1)
-    return LeadingSubspace(basis, sizes[..., :k].to(x.dtype), _gap(sizes, k, x.shape[-2]).to(x.dtype))
-
-
-def _size(x: Tensor) -> Tensor:
-    """Return a power of two next to the largest entry, ``(..., 1, 1)``, by which division is exact."""
-    largest = x.abs().amax((-2, -1), keepdim=True)
-    exponent = torch.where((largest > 0) & largest.isfinite(), largest.log2().floor(), 0)
-    return torch.exp2(exponent)
+        basis = _OfColumns.apply(x, basis, others, values)  # type: ignore[no-untyped-call]
+    return LeadingSubspace(basis, values[..., :k].to(x.dtype), _gap(values, k, x.shape[-2]).to(x.dtype))
 
 
 class _Decompose:
@@ -176,19 +167,28 @@ class _OfMatrix(torch.autograd.Function):
 
 class _OfColumns(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, size: Tensor, basis: Tensor, others: Tensor, values: Tensor) -> Tensor:
-        ctx.save_for_backward(x, size, basis, others, values)
+    def forward(ctx: Any, x: Tensor, basis: Tensor, others: Tensor, values: Tensor) -> Tensor:
+        ctx.save_for_backward(x, basis, others, values)
         return basis.clone()
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None, None]:
-        x, size, basis, others, values = ctx.saved_tensors
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+        x, basis, others, values = ctx.saved_tensors
+        size = _size(values)  # squares of scaled values neither overflow nor vanish
+        values, size = values / size, size[..., None].to(x.dtype)
         x = x / size
         solve = _solve_by_rows if x.shape[-2] <= x.shape[-1] else _solve_by_columns
         solution, of_columns = solve(x, basis, others, values, grad)
         right = torch.cat([basis.mT @ x, of_columns.mT], -2)
-        return torch.cat([solution, basis], -1) @ right / size, None, None, None, None
+        return torch.cat([solution, basis], -1) @ right / size, None, None, None
+
+
+def _size(values: Tensor) -> Tensor:
+    """Return a power of two next to the largest singular value, ``(..., 1)``: division by it is exact."""
+    largest = values[..., :1]
+    exponent = torch.where((largest > 0) & largest.isfinite(), largest.log2().floor(), 0)
+    return torch.exp2(exponent)
 
 
 def _solve_by_rows(
