@@ -11,11 +11,11 @@ from subspace_cases import Layer, assert_invariant, largest_tensor, projector, s
 from torch import Tensor, nn
 
 from geowarp.errors import GeowarpError, NonFiniteError
-from geowarp.manifolds import Stiefel
-from geowarp.manifolds.parameter import named_manifolds, project_state_dict
+from geowarp.manifolds.parameter import named_manifolds
 from geowarp.metrics import Chordal
 from geowarp.nn.subspaces import (
     FullRankMap,
+    GramBasis,
     OrthMap,
     ProjectionEmbedding,
     ProjectionMap,
@@ -25,7 +25,6 @@ from geowarp.nn.subspaces import (
     SpanMethod,
     SVDBasis,
 )
-from geowarp.optim import RiemannianAdam, RiemannianSGD
 
 N, K = 6, 3
 
@@ -43,6 +42,7 @@ def symmetric(*batch: int, dtype: torch.dtype = torch.float64) -> Tensor:
 # each with its input, and with what is equal for equal subspaces
 CASES: dict[str, tuple[Callable[[], nn.Module], Callable[..., Tensor], Layer]] = {
     "svd": (lambda: ProjectionMap(2), data, projector),
+    "gram": (lambda: ProjectionMap(2, GramBasis()), data, projector),
     "qr": (lambda: ProjectionMap(method=QRBasis()), data, projector),
     "projector": (lambda: ProjectionMap(2, Projector()), data, lambda p: p),
     "projector of all": (lambda: ProjectionMap(method=Projector()), data, lambda p: p),
@@ -151,6 +151,7 @@ def test_compiles_in_one_graph(name: str) -> None:
 OF_BASES: dict[str, tuple[Layer, Layer]] = {
     "svd": (ProjectionMap(2), projector),
     "svd of all": (ProjectionMap(), projector),
+    "gram": (ProjectionMap(2, GramBasis()), projector),
     "qr": (ProjectionMap(method=QRBasis()), projector),
     "projector": (ProjectionMap(2, Projector()), lambda p: p),
     "projector of all": (ProjectionMap(method=Projector()), lambda p: p),
@@ -182,6 +183,7 @@ def test_the_whole_span_is_that_of_any_mixture_of_the_columns() -> None:
 LARGE: dict[str, tuple[Layer, tuple[int, ...], int]] = {
     "svd": (ProjectionMap(3), (400, 20), 400 * 20),
     "svd of wide data": (ProjectionMap(3), (20, 400), 400 * 20),
+    "gram": (ProjectionMap(3, GramBasis()), (400, 20), 400 * 20),
     "qr": (ProjectionMap(method=QRBasis()), (400, 3), 400 * 3),
     "re-orth": (ReOrth(), (400, 3), 400 * 3),
     "map": (FullRankMap(400, 5), (50, 400, 3), 50 * 400 * 3),
@@ -304,64 +306,6 @@ def test_gradient_of_the_projector_at_a_cotangent_that_is_not_symmetric() -> Non
     upper[triangle] = weight * cotangent[triangle]
     (gradient,) = torch.autograd.grad(ProjectionEmbedding()(u), u, cotangent[triangle])
     torch.testing.assert_close(gradient, (upper + upper.mT) @ u)
-
-
-@pytest.mark.parametrize("own", [False, True], ids=["one input", "an input for each map"])
-def test_gradient_of_several_maps_is_their_sum(own: bool) -> None:
-    """Not their mean: the input of m maps receives ``Σ W_iᵀ G_i``."""
-    maps = FullRankMap(6, 4, maps=5).double()
-    x = data(2, 5 if own else 1).requires_grad_()
-    y = maps(x)
-    w = maps.weight.detach().as_subclass(Tensor)
-    torch.testing.assert_close(y, w.mT @ x)
-    cotangent = torch.randn_like(y)
-    at_x, at_weight = torch.autograd.grad(y, (x, maps.weight), cotangent)
-    each = w @ cotangent
-    torch.testing.assert_close(at_x, each if own else each.sum(-3, keepdim=True))
-    torch.testing.assert_close(at_weight.as_subclass(Tensor), (x @ cotangent.mT).sum(0))
-
-
-def rows_gradient(layer: FullRankMap, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the weight, its gradient and its Riemannian gradient, of a loss; the gradient is stored."""
-    (layer(x) - 1).square().sum().backward()
-    assert layer.weight.grad is not None
-    point, raw = (t.detach().as_subclass(Tensor).clone() for t in (layer.weight, layer.weight.grad))
-    return point, raw, Stiefel().egrad2rgrad(point, raw)
-
-
-@pytest.mark.parametrize("maps", [None, 3])
-@pytest.mark.parametrize("optimizer", [RiemannianSGD, RiemannianAdam])
-def test_optimisers_keep_the_rows_orthonormal(maps: int | None, optimizer: Any) -> None:
-    """A plain step leaves the manifold at once."""
-    layer = FullRankMap(6, 4, maps).double()
-    x = data(8) if maps is None else data(8, 1)
-    descent, losses = optimizer(layer.parameters(), lr=0.01), []
-    for _ in range(50):
-        descent.zero_grad()
-        loss = (layer(x) - 1).square().mean()
-        loss.backward()
-        descent.step()
-        losses.append(loss.item())
-    assert losses[-1] < losses[0]
-    assert Stiefel().point_residual(layer.weight.detach()).max() < 1e-13
-
-
-@pytest.mark.parametrize("optimizer", [RiemannianSGD, RiemannianAdam])
-def test_a_step_follows_the_riemannian_gradient_at_the_weight(optimizer: Any) -> None:
-    """Projected at 0 instead of at the point, the gradient would stay the Euclidean one."""
-    layer, lr = FullRankMap(6, 4).double(), 1e-6
-    layer.load_state_dict(project_state_dict(layer, layer.state_dict()))  # the start is one in float32
-    descent = optimizer(layer.parameters(), lr=lr)
-    point, raw, tangent = rows_gradient(layer, data())
-    assert torch.linalg.norm(tangent) < 0.95 * torch.linalg.norm(raw)
-    descent.step()
-    moved = (point - layer.weight.detach().as_subclass(Tensor)) / lr
-    cosine = (moved * tangent).sum() / torch.linalg.norm(moved) / torch.linalg.norm(tangent)
-    assert cosine.item() == pytest.approx(1, abs=1e-9)
-    normal = point.mT @ moved + moved.mT @ point
-    assert torch.linalg.norm(normal) < 1e-4 * torch.linalg.norm(moved)
-    if optimizer is RiemannianSGD:
-        torch.testing.assert_close(moved, tangent, atol=0, rtol=1e-3)
 
 
 def test_shapes_without_data() -> None:

@@ -18,7 +18,7 @@ from .projection_map import ProjectionMap
 from .projection_pooling import ProjectionPooling
 from .re_orth import ReOrth
 from .row_pooling import RowPooling
-from .span_methods import Projector, QRBasis, SpanMethod, SVDBasis
+from .span_methods import GramBasis, Projector, QRBasis, SpanMethod, SVDBasis
 from .subspace_classifier import SubspaceClassifier
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "EmbeddingClassifier",
     "FullRankMap",
     "GrNet",
+    "GramBasis",
     "GrassmannContrastiveLoss",
     "HeadFactory",
     "OrthMap",

@@ -9,7 +9,7 @@ from ...errors import GeowarpError
 from ...manifolds.linalg.leading_subspace import leading_left_singular_vectors
 from ...manifolds.linalg.qr_factor import qr_factor
 
-__all__ = ["Projector", "QRBasis", "SVDBasis", "SpanMethod"]
+__all__ = ["GramBasis", "Projector", "QRBasis", "SVDBasis", "SpanMethod"]
 
 
 class SpanMethod(abc.ABC):
@@ -56,6 +56,25 @@ class SVDBasis(SpanMethod):
     def basis(self, x: Tensor, k: int) -> Tensor:
         """Return the singular vectors, ``(..., n, k)``."""
         return leading_left_singular_vectors(x, k).basis
+
+
+@dataclass(frozen=True)
+class GramBasis(SpanMethod):
+    """The subspace of ``SVDBasis`` by the Gram matrix of the smaller side, XXᵀ or XᵀX, in about half the time.
+
+    Its error is ``eps σ_1² / (σ_k² − σ_{k+1}²)``, that of ``SVDBasis`` ``eps σ_1 / (σ_k − σ_{k+1})``: for data
+    whose first k singular values are of like size, as for features of a network.
+
+    Example:
+        >>> GramBasis()(torch.diag(torch.tensor([1.0, 3.0, 2.0])), 2)
+        tensor([[0., 0.],
+                [1., 0.],
+                [0., 1.]])
+    """
+
+    def basis(self, x: Tensor, k: int) -> Tensor:
+        """Return the eigenvectors, ``(..., n, k)``."""
+        return leading_left_singular_vectors(x, k, exact=False).basis
 
 
 @dataclass(frozen=True)
