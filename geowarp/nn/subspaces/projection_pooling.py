@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from ...errors import GeowarpError
 from ...manifolds import Grassmann
 from ...manifolds.linalg import full_precision
-from ...manifolds.linalg.leading_subspace import leading_eigenvectors
+from ...manifolds.linalg.leading_subspace import leading_eigenvectors, leading_left_singular_vectors
 from ...manifolds.linalg.mean_projector import MeanProjector, dominant_eigenspace
 from ...manifolds.weights import normalized_weights
 from ...metrics import Chordal, Geodesic, SubspaceDistance
@@ -13,7 +13,7 @@ from ...metrics import Chordal, Geodesic, SubspaceDistance
 __all__ = ["ProjectionPooling"]
 
 _CHORDAL = Chordal()
-_SMALL = 128  # n up to which an n x n eigendecomposition is faster than an iteration
+_SMALL = 512  # n up to which an n x n eigendecomposition is faster than iterations, there and back
 _KARCHER = Grassmann()
 
 
@@ -94,10 +94,13 @@ class ProjectionPooling(nn.Module):
 def _chordal(x: Tensor, weights: Tensor | None) -> Tensor:
     count, n, k = x.shape[-3:]
     w = x.new_full((count,), 1 / count) if weights is None else normalized_weights(x, weights, 2)
+    columns, scale = MeanProjector.of(x, w)
+    scale = scale[..., None, :]
+    if count * k < n and not w.requires_grad:  # the root has no derivative at weights of 0
+        return leading_left_singular_vectors(columns * scale.sqrt(), k).basis
     if count * k < n or n > _SMALL:
         return dominant_eigenspace(x, w).basis
-    columns, scale = MeanProjector.of(x, w)
-    return leading_eigenvectors((columns * scale[..., None, :]) @ columns.mT, k).basis
+    return leading_eigenvectors((columns * scale) @ columns.mT, k).basis
 
 
 @full_precision
