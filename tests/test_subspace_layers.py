@@ -216,7 +216,9 @@ def test_the_published_projector() -> None:
         torch.testing.assert_close(ProjectionMap(method=Projector(method))(x), expected)
 
 
-@pytest.mark.parametrize("method", [SVDBasis(), Projector(), QRBasis(), Projector(QRBasis())], ids=str)
+@pytest.mark.parametrize(
+    "method", [SVDBasis(), GramBasis(), QRBasis(), Projector(), Projector(SVDBasis())], ids=str
+)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_deficient_data(method: SpanMethod, dtype: torch.dtype) -> None:
     """An error with the rank, or a subspace that contains the data and has a finite gradient."""

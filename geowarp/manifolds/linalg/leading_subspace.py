@@ -67,9 +67,9 @@ def leading_left_singular_vectors(x: Tensor, k: int, *, exact: bool = True) -> L
     """Return the left singular vectors of the k largest singular values.
 
     float32 goes through the eigenvectors of the Gram matrix of the smaller side in float64, which loses
-    nothing; float64 through a thin SVD. Where ``exact`` is False, both go through the Gram matrix in their own
-    precision, in about half the time, and singular values below ``√eps σ_1`` are lost with their vectors.
-    Beyond the rank of X the vectors are some that complete the basis.
+    nothing; float64 through a thin SVD. Where ``exact`` is False, both go through the Gram matrix in their
+    own precision, in two thirds and half of the time, and singular values below ``√eps σ_1`` are lost with
+    their vectors. Beyond the rank of X the vectors are some that complete the basis.
 
     The gradient is that of the span, for functions that are invariant under ``U → U Q``:
     ``Z (XᵀU)ᵀ + U (XᵀZ)ᵀ`` with Z normal to U and ``(λ_i − XXᵀ) z_i = (I − UUᵀ) g_i``, where ``λ_i = σ_i²``,

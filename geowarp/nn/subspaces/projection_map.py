@@ -21,7 +21,7 @@ class ProjectionMap(nn.Module):
 
     Args:
         k: the dimension of the subspace; by default that of all m columns.
-        method: ``SVDBasis()``, ``GramBasis()`` (half its time), ``QRBasis()`` (k = m) or, for the matrix
+        method: ``SVDBasis()``, ``GramBasis()`` (faster), ``QRBasis()`` (k = m) or, for the matrix
             ``(..., n, n)``, ``Projector()``.
         allow_deficient: also take data of a rank below k, which determine only a part of the subspace; the
             rest of it is arbitrary. The numerical rank is the number of singular values above

@@ -60,10 +60,11 @@ class SVDBasis(SpanMethod):
 
 @dataclass(frozen=True)
 class GramBasis(SpanMethod):
-    """The subspace of ``SVDBasis`` by the Gram matrix of the smaller side, XXᵀ or XᵀX, in about half the time.
+    """The subspace of ``SVDBasis`` by the Gram matrix of the smaller side, in the precision of the data.
 
-    Its error is ``eps σ_1² / (σ_k² − σ_{k+1}²)``, that of ``SVDBasis`` ``eps σ_1 / (σ_k − σ_{k+1})``: for data
-    whose first k singular values are of like size, as for features of a network.
+    It takes two thirds of the time in float32 and half of it in float64. Its error is
+    ``eps σ_1² / (σ_k² − σ_{k+1}²)``, that of ``SVDBasis`` ``eps σ_1 / (σ_k − σ_{k+1})``: for data whose first
+    k singular values are of like size.
 
     Example:
         >>> GramBasis()(torch.diag(torch.tensor([1.0, 3.0, 2.0])), 2)
