@@ -81,6 +81,21 @@ def test_logits_are_those_of_explicit_projectors() -> None:
         torch.testing.assert_close(net(x), explicit_logits(net, x, pool), atol=1e-11, rtol=1e-9)
 
 
+def test_blocks_with_row_pooling_are_one_map() -> None:
+    """√2 times the means of two rows has orthonormal rows, as have products of such matrices."""
+    net = NETS["rows"]().double()
+    product = torch.eye(12, dtype=torch.float64).expand(3, 12, 12)
+    for block in net.blocks:
+        assert isinstance(block, ProjectionBlock)
+        product = math.sqrt(2) * (block.map.weight.detach().mT @ product).unflatten(-2, (-1, 2)).mean(-2)
+    single = GrNet(12, 2, 3, widths=(3,), maps=3, pooling=None).double()
+    single.head.load_state_dict(net.head.state_dict())
+    single.blocks.load_state_dict({"0.map.weight": product.mT})
+    torch.testing.assert_close(product @ product.mT, torch.eye(3).double().expand(3, 3, 3), atol=1e-6, rtol=0)
+    x = sets(5)
+    torch.testing.assert_close(single(x), net(x), atol=1e-12, rtol=1e-10)
+
+
 @every_net
 @pytest.mark.parametrize(("dtype", "atol"), [(torch.float64, 1e-10), (torch.float32, 1e-5)])
 def test_logits_do_not_depend_on_the_basis(

@@ -38,8 +38,9 @@ class GrNet(nn.Module):
     pooling (``ProjectionBlock``) to a head. Every layer is a function of subspaces: logits and gradients do
     not depend on the order of the m vectors of a set, nor on any orthogonal mixture of them, X and X Q.
 
-    The published network has ``RowPooling``, one subspace for every map up to the head, which are then linear
-    maps of the first subspace. ``ProjectionPooling`` takes the mean subspace of the maps after each block.
+    The published network has ``RowPooling``. All its blocks together are then one ``FullRankMap`` for each
+    map, to the rows of the last: two blocks compute nothing that ``widths=(n',), pooling=None`` does not.
+    ``ProjectionPooling`` takes the mean subspace of the maps after each block, which is no linear map.
 
     Args:
         n: the size of the vectors.

@@ -16,8 +16,8 @@ class RowPooling(nn.Module):
     projector is ``D U Uᵀ Dᵀ``. It has rank k, and its k leading eigenvectors span what D U does. So this is
     the pooling within the projector and the eigenvectors after it in one, without a projector.
 
-    The subspace goes through one linear map, D. After a ``FullRankMap`` both are one linear map, of which the
-    pooling halves the rank; what is not linear is the orthonormalisation that a later layer sees.
+    √size D has orthonormal rows. So a ``FullRankMap`` to w rows and this pooling are, together, a
+    ``FullRankMap`` to ``w / size`` rows: it changes how a network is parametrised, not what it can compute.
 
     Args:
         size: how many rows become one.
@@ -53,7 +53,7 @@ class RowPooling(nn.Module):
                 f"RowPooling: {x.shape[-2]} rows become {rows}, which hold no subspace of dimension "
                 f"{x.shape[-1]}; use a smaller size than {self.size}"
             )
-        pooled: Tensor = full_precision(qr_factor)(x.unflatten(-2, (rows, self.size)).mean(-2))
+        pooled: Tensor = _pool(x, self.size)
         return pooled
 
     def pooled_shape(self, maps: int, n: int) -> tuple[int, int]:
@@ -65,3 +65,8 @@ class RowPooling(nn.Module):
     def extra_repr(self) -> str:
         """Return the size, for ``repr``."""
         return f"size={self.size}"
+
+
+@full_precision
+def _pool(x: Tensor, size: int) -> Tensor:
+    return qr_factor(x.unflatten(-2, (-1, size)).mean(-2))
