@@ -50,6 +50,7 @@ class Data:
         per_class: training sets of a class.
         width: of the maps of GrNet.
         stiefel_rate: the learning rate of these maps.
+        leave_out: networks that are too large for it.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Data:
     per_class: int
     width: int
     stiefel_rate: float
+    leave_out: tuple[str, ...] = ()
 
 
 def digits(seed: int) -> Split:
