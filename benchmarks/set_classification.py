@@ -4,15 +4,16 @@ python benchmarks/set_classification.py [--fashion DIRECTORY] [--seeds 3] [--epo
 
 A set is a matrix X with the pixels of m images as columns, times a random orthogonal matrix Q from the right:
 ``X Q`` spans what X does, but each column mixes all images with signs of both kinds. So the mean image that a
-perceptron sees is ``X q`` with a random vector q of length 1 / √m, not the mean of the images, and half the
-time about the negative of something like it. The row "not mixed" gives the same perceptron the true mean of
-the images, which no function of the subspace knows. Nothing is augmented: training sets are mixed once.
+perceptron sees is ``X q`` with a random vector q of length 1 / √m, of any sign, and not the mean of the
+images. The row "not mixed" gives the same perceptron the true mean of the images, which no function of the
+subspace knows. Nothing is augmented: training sets are mixed once.
 
 Digits are those of scikit-learn, 64 pixels, half of them to train with; the other half makes the test sets.
 Fashion-MNIST is read from a directory with its four ``idx-ubyte.gz`` files; some of its training images are
 used. The seed draws the split, the sets, the mixtures and the initial parameters, the same sets for all rows.
-All networks have the same epochs, batches and schedule. Their rates and widths, and those of GrNet, were
-chosen by accuracy on sets of training images of other seeds, which were held out from the others.
+All networks have the same epochs, batches and schedule. Rates and widths, of the perceptrons too, were chosen
+on sets of images held out from the training images of other seeds; with digits, some of those images are test
+images here.
 
 ``accuracy`` is on test sets, in percent, with the sample standard deviation over the seeds as ``scatter``.
 ``invariance`` is the largest change of a score, logit or distance, over seeds and test sets, when each test
