@@ -7,10 +7,15 @@ from .cluster_contrastive import (
     balance,
     target_distribution,
 )
+from .cluster_subspaces import ClusterSubspaces
 from .contrastive import GrassmannContrastiveLoss
 from .embedding_classifier import EmbeddingClassifier
+from .encoders import ImageEncoder, VectorEncoder
 from .full_rank_map import FullRankMap
 from .gr_net import GrNet, HeadFactory
+from .multiview_loss import MultiviewClusteringLoss
+from .multiview_network import MultiviewOutput, MultiviewSubspaceNetwork
+from .neighbor_consistency import NeighborConsistencyLoss
 from .orth_map import OrthMap
 from .projection_block import Pooling, ProjectionBlock
 from .projection_embedding import ProjectionEmbedding
@@ -23,6 +28,7 @@ from .subspace_classifier import SubspaceClassifier
 
 __all__ = [
     "ClusterContrastiveLoss",
+    "ClusterSubspaces",
     "CosineSimilarity",
     "DotSimilarity",
     "EmbeddingClassifier",
@@ -31,6 +37,11 @@ __all__ = [
     "GramBasis",
     "GrassmannContrastiveLoss",
     "HeadFactory",
+    "ImageEncoder",
+    "MultiviewClusteringLoss",
+    "MultiviewOutput",
+    "MultiviewSubspaceNetwork",
+    "NeighborConsistencyLoss",
     "OrthMap",
     "Pooling",
     "ProjectionBlock",
@@ -44,6 +55,7 @@ __all__ = [
     "SVDBasis",
     "SpanMethod",
     "SubspaceClassifier",
+    "VectorEncoder",
     "balance",
     "target_distribution",
 ]

@@ -1,0 +1,55 @@
+"""Where the clusters of a network start."""
+
+from collections.abc import Sequence
+
+import scipy.sparse
+import torch
+from sklearn.cluster import KMeans
+from torch import Tensor
+
+from ..nn.subspaces import MultiviewOutput, MultiviewSubspaceNetwork
+from .neighbors import average_over_neighbors
+
+__all__ = ["initialize_clusters"]
+
+_AVERAGES = 4
+_STARTS = 10
+
+
+def initialize_clusters(
+    network: MultiviewSubspaceNetwork,
+    views: Sequence[Tensor],
+    graph: scipy.sparse.csr_array,
+    batch_size: int,
+    seed: int,
+) -> Tensor:
+    """Move the cluster subspaces of a network to those of k-means, whose labels ``(N,)`` are returned.
+
+    k-means is of the embeddings, averaged over neighbours, which makes clusters compact.
+
+    Args:
+        network: whose ``clusters`` are moved.
+        views: tensors ``(N, ...)``.
+        graph: of neighbours, ``(N, N)``.
+        batch_size: of the network's batches.
+        seed: of k-means.
+    """
+    outputs = _outputs(network, views, batch_size)
+    embedding = torch.cat([output.embedding for output in outputs])
+    points = average_over_neighbors(graph, embedding.cpu().numpy(), _AVERAGES)
+    clusters = network.clusters.subspaces.shape[1]
+    labels = torch.from_numpy(
+        KMeans(clusters, n_init=_STARTS, random_state=seed % 2**32).fit(points).labels_
+    ).long()
+    bases = torch.cat([output.subspaces for output in outputs], 1)
+    network.clusters.fit_clusters(bases, labels.to(bases.device))
+    return labels
+
+
+@torch.no_grad()
+def _outputs(
+    network: MultiviewSubspaceNetwork, views: Sequence[Tensor], batch_size: int
+) -> list[MultiviewOutput]:
+    device = network.clusters.subspaces.device
+    batches = zip(*(view.split(batch_size) for view in views), strict=True)
+    return [network([view.to(device) for view in batch]) for batch in batches]

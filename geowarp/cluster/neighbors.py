@@ -1,0 +1,88 @@
+"""Neighbours of samples across their views: who they are, and pairs of them for training."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import scipy.sparse
+import torch
+from numpy.typing import NDArray
+from sklearn.neighbors import NearestNeighbors
+from torch import Tensor
+
+__all__ = ["average_over_neighbors", "mutual_neighbors", "random_matching"]
+
+
+def mutual_neighbors(views: Sequence[Tensor], count: int) -> scipy.sparse.csr_array:
+    """Return the graph of the samples that are among each other's nearest, ``(N, N)``, symmetric, of ones.
+
+    Near is meant in all views together: the squared Euclidean distances of the views add up, each divided by
+    the variance of its view.
+
+    Args:
+        views: tensors ``(N, ...)``.
+        count: how many nearest samples are looked at, at most N − 1.
+
+    Example:
+        >>> view = torch.tensor([[0.0], [1.0], [5.0], [6.5]])
+        >>> mutual_neighbors([view, view], 1).toarray()
+        array([[0., 1., 0., 0.],
+               [1., 0., 0., 0.],
+               [0., 0., 0., 1.],
+               [0., 0., 1., 0.]])
+    """
+    points = torch.cat([_unit_variance(view) for view in views], 1).cpu().numpy()
+    samples = len(points)
+    search = NearestNeighbors(n_neighbors=min(count, samples - 1)).fit(points)
+    graph = scipy.sparse.csr_array(search.kneighbors_graph())  # of each sample, itself left out
+    return scipy.sparse.csr_array(graph.minimum(graph.T))
+
+
+def _unit_variance(view: Tensor) -> Tensor:
+    flat = view.flatten(1).float()
+    centred = flat - flat.mean(0)
+    variance = centred.square().sum(1).mean()
+    return centred / variance.clamp_min(torch.finfo(flat.dtype).tiny).sqrt()
+
+
+def average_over_neighbors(
+    graph: scipy.sparse.csr_array, points: NDArray[np.float32], times: int
+) -> NDArray[np.float32]:
+    """Return points ``(N, d)`` replaced, several times, by the mean of each and its neighbours.
+
+    Example:
+        >>> graph = scipy.sparse.csr_array(np.array([[0, 1, 0], [1, 0, 0], [0, 0, 0]], dtype=float))
+        >>> average_over_neighbors(graph, np.array([[0.0], [2.0], [5.0]], dtype=np.float32), 1)
+        array([[1.],
+               [1.],
+               [5.]], dtype=float32)
+    """
+    graph = graph + scipy.sparse.eye_array(len(points))
+    mean = scipy.sparse.diags_array(1 / graph.sum(1)) @ graph
+    for _ in range(times):
+        points = mean @ points
+    return np.asarray(points, dtype=np.float32)
+
+
+def random_matching(graph: scipy.sparse.csr_array, generator: torch.Generator) -> Tensor:
+    """Return pairs of neighbours ``(P, 2)`` in random order, each sample in one of them.
+
+    A random maximal matching: samples whose neighbours are all taken are paired with themselves.
+
+    Example:
+        >>> graph = scipy.sparse.csr_array(np.array([[0, 1, 0], [1, 0, 0], [0, 0, 0]], dtype=float))
+        >>> sorted(sorted(pair) for pair in random_matching(graph, torch.Generator()).tolist())
+        [[0, 1], [2, 2]]
+    """
+    samples = graph.shape[0]
+    order = torch.randperm(samples, generator=generator).tolist()
+    rank = torch.rand(graph.nnz, generator=generator).tolist()
+    starts, others = graph.indptr.tolist(), graph.indices.tolist()
+    taken, pairs = [False] * samples, []
+    for sample in order:
+        if taken[sample]:
+            continue
+        edges = [e for e in range(starts[sample], starts[sample + 1]) if not taken[others[e]]]
+        partner = others[min(edges, key=rank.__getitem__)] if edges else sample
+        taken[sample] = taken[partner] = True
+        pairs.append((sample, partner))
+    return torch.tensor(pairs).reshape(-1, 2)
