@@ -1,0 +1,9 @@
+"""Estimators with scikit-learn's interface; needs ``pip install 'geowarp[cluster]'``."""
+
+from .extras import import_extra
+
+import_extra("sklearn", "geowarp.cluster")
+
+from .multiview_subspace_clustering import MultiviewSubspaceClustering  # noqa: E402
+
+__all__ = ["MultiviewSubspaceClustering"]

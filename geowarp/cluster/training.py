@@ -1,0 +1,124 @@
+"""Training of a multiview network on views of samples."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import NonFiniteError
+from ..optim import RiemannianAdam, param_groups
+
+__all__ = ["TrainingSettings", "batches", "smallest_batch", "train"]
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How long to train, on how many samples at a time, in steps of which length.
+
+    Example:
+        >>> TrainingSettings(max_epochs=10, batch_size=32, learning_rate=1e-3).batch_size
+        32
+    """
+
+    max_epochs: int
+    batch_size: int
+    learning_rate: float
+
+
+def batches(order: Tensor, batch_size: int) -> tuple[Tensor, ...]:
+    """Split indices ``(N,)`` into as few batches as ``batch_size`` allows, of sizes that differ by at most 1.
+
+    So no batch is small because N does not divide.
+
+    Example:
+        >>> [len(batch) for batch in batches(torch.arange(101), 50)]
+        [34, 34, 33]
+    """
+    return order.tensor_split(-(-len(order) // batch_size))
+
+
+def smallest_batch(samples: int, batch_size: int) -> int:
+    """Return the size of the smallest of the ``batches`` of some samples.
+
+    Example:
+        >>> smallest_batch(101, 50)
+        33
+    """
+    return samples // -(-samples // batch_size)
+
+
+@torch.enable_grad()
+def train(
+    network: nn.Module,
+    loss: Callable[..., Tensor],
+    views: Sequence[Tensor],
+    settings: TrainingSettings,
+    generator: torch.Generator,
+    progress: Callable[[float], object],
+) -> list[float]:
+    """Train a network in place by Riemannian Adam, and leave it in evaluation mode.
+
+    Args:
+        network: called with the views of a batch, on its device.
+        loss: of the network's output, a number.
+        views: tensors ``(N, ...)`` of the network's dtype; every epoch uses all samples, in a new order.
+        settings: epochs, batch size and learning rate.
+        generator: source of the orders; dropout draws from torch's own.
+        progress: called after each epoch with its mean loss over the samples.
+
+    Returns:
+        The mean loss of each epoch.
+
+    Raises:
+        NonFiniteError: where the loss of an epoch is infinite or not a number.
+
+    Example:
+        >>> class Mean(nn.Linear):
+        ...     def forward(self, views):
+        ...         return super().forward(torch.stack(views).mean(0))
+        >>> losses = train(
+        ...     Mean(2, 1),
+        ...     lambda output: (output - 3).square().mean(),
+        ...     [torch.ones(9, 2), torch.zeros(9, 2)],
+        ...     TrainingSettings(max_epochs=3, batch_size=4, learning_rate=0.1),
+        ...     torch.Generator().manual_seed(0),
+        ...     lambda loss: None,
+        ... )
+        >>> losses[0] > losses[1] > losses[2]
+        True
+    """
+    optimizer = RiemannianAdam(param_groups(network), lr=settings.learning_rate)
+    network.train()
+    losses: list[float] = []
+    for _ in range(settings.max_epochs):
+        mean = _epoch(network, loss, views, settings.batch_size, generator, optimizer)
+        if not torch.isfinite(mean):
+            raise NonFiniteError(
+                f"the loss is {mean.item()} in epoch {len(losses) + 1}; lower "
+                f"learning_rate={settings.learning_rate}"
+            )
+        losses.append(mean.item())
+        progress(losses[-1])
+    network.eval()
+    return losses
+
+
+def _epoch(
+    network: nn.Module,
+    loss: Callable[..., Tensor],
+    views: Sequence[Tensor],
+    batch_size: int,
+    generator: torch.Generator,
+    optimizer: torch.optim.Optimizer,
+) -> Tensor:
+    device = next(network.parameters()).device
+    samples = len(views[0])
+    total = torch.zeros((), device=device)
+    for batch in batches(torch.randperm(samples, generator=generator), batch_size):
+        optimizer.zero_grad()
+        value = loss(network([view[batch].to(device) for view in views]))
+        value.backward()
+        optimizer.step()
+        total += value.detach() * len(batch)
+    return total / samples
