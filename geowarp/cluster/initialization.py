@@ -1,10 +1,14 @@
 """Where the clusters of a network start."""
 
+import warnings
 from collections.abc import Sequence
 
+import numpy as np
 import scipy.sparse
 import torch
+from numpy.typing import NDArray
 from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
 from ..nn.subspaces import MultiviewOutput, MultiviewSubspaceNetwork
@@ -37,10 +41,7 @@ def initialize_clusters(
     outputs = _outputs(network, views, batch_size)
     embedding = torch.cat([output.embedding for output in outputs])
     points = average_over_neighbors(graph, embedding.cpu().numpy(), _AVERAGES)
-    clusters = network.clusters.subspaces.shape[1]
-    labels = torch.from_numpy(
-        KMeans(clusters, n_init=_STARTS, random_state=seed % 2**32).fit(points).labels_
-    ).long()
+    labels = torch.from_numpy(_k_means(points, network.clusters.subspaces.shape[1], seed)).long()
     bases = torch.cat([output.subspaces for output in outputs], 1)
     network.clusters.fit_clusters(bases, labels.to(bases.device))
     return labels
@@ -53,3 +54,12 @@ def _outputs(
     device = network.clusters.subspaces.device
     batches = zip(*(view.split(batch_size) for view in views), strict=True)
     return [network([view.to(device) for view in batch]) for batch in batches]
+
+
+def _k_means(points: NDArray[np.float32], clusters: int, seed: int) -> NDArray[np.int32]:
+    with warnings.catch_warnings():  # averaged points may coincide
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        labels: NDArray[np.int32] = (
+            KMeans(clusters, n_init=_STARTS, random_state=seed % 2**32).fit(points).labels_
+        )
+    return labels

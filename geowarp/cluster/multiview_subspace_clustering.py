@@ -17,6 +17,8 @@ from ..errors import GeowarpError, NumericalWarning
 from ..metrics import view_agreement
 from ..nn import MultiviewClusteringLoss, MultiviewSubspaceNetwork
 from .inference import Predictions, infer
+from .initialization import initialize_clusters
+from .neighbors import mutual_neighbors
 from .parameters import check_device, check_integer, check_positive, from_json, to_json
 from .progress import epoch_bar
 from .randomness import draw_seed, isolated_randomness
@@ -43,8 +45,14 @@ class MultiviewSubspaceClustering(ClusterMixin, BaseEstimator):  # type: ignore[
     """Deep clustering of samples with several views, each view of a sample a point of a Grassmann manifold.
 
     An encoder turns each view of a sample into a subspace, a Grassmann network maps the subspaces, and a head
-    assigns clusters to each view and to the consensus of all. ``fit`` trains them together, without labels:
-    the views of one sample are pulled together, and the clusters of the views agree and keep apart.
+    with a subspace for each cluster assigns clusters to each view and to the consensus of all. ``fit`` trains
+    them together, without labels:
+
+    1. neighbours of a sample are those among whose ``n_neighbors`` nearest it is, and they among its own, in
+       all views together;
+    2. clusters start from k-means of the subspaces, averaged over neighbours;
+    3. Riemannian Adam minimises ``geowarp.nn.MultiviewClusteringLoss``: neighbours fall into one cluster,
+       clusters are even, views of a sample have close subspaces, and clusters agree across views.
 
     Views are a list of at least two arrays or tensors with the same samples in the same order: vectors
     ``(N, d)``, images ``(N, h, w)`` or ``(N, c, h, w)``, in any mixture and any real dtype. Each view is
@@ -60,7 +68,9 @@ class MultiviewSubspaceClustering(ClusterMixin, BaseEstimator):  # type: ignore[
         ambient_dim: dimension n of the space around them.
         rows: the size of the vectors that span the first subspaces, at least n.
         shared_encoder: whether views share their encoder; by default where all are images of one shape.
-        consistency_weight: weight of certain assignments, see ``geowarp.nn.MultiviewClusteringLoss``.
+        n_neighbors: how many nearest samples of each one are looked at for its neighbours.
+        consistency_weight: weight of the agreement of neighbours; it and the next ones are those of
+            ``geowarp.nn.MultiviewClusteringLoss``.
         balance_weight: weight of clusters of even size.
         contrastive_weight: weight of the contrastive loss of the subspaces.
         cluster_weight: weight of the contrastive loss of the clusters.
@@ -114,6 +124,7 @@ class MultiviewSubspaceClustering(ClusterMixin, BaseEstimator):  # type: ignore[
         ambient_dim: int = 16,
         rows: int = 32,
         shared_encoder: bool | None = None,
+        n_neighbors: int = 10,
         consistency_weight: float = 1.0,
         balance_weight: float = 2.0,
         contrastive_weight: float = 0.1,
@@ -132,6 +143,7 @@ class MultiviewSubspaceClustering(ClusterMixin, BaseEstimator):  # type: ignore[
         self.ambient_dim = ambient_dim
         self.rows = rows
         self.shared_encoder = shared_encoder
+        self.n_neighbors = n_neighbors
         self.consistency_weight = consistency_weight
         self.balance_weight = balance_weight
         self.contrastive_weight = contrastive_weight
@@ -157,8 +169,10 @@ class MultiviewSubspaceClustering(ClusterMixin, BaseEstimator):  # type: ignore[
         seed, arguments = draw_seed(self.random_state), self._network_arguments()
         with epoch_bar(settings.max_epochs, self.verbose) as progress, isolated_randomness(seed, device):
             network = self._make_network(shapes, arguments).to(device, torch.float32)
+            graph = mutual_neighbors(scaled, self._neighbors(len(scaled[0])))
+            initialize_clusters(network, scaled, graph, settings.batch_size, seed)
             generator = torch.Generator().manual_seed(seed)
-            losses = train(network, self._make_loss(), scaled, settings, generator, progress)
+            losses = train(network, self._make_loss(), scaled, graph, settings, generator, progress)
             predictions = infer(network, scaled, settings.batch_size)
         self._restore(network, arguments, scalings, shapes, losses)
         self._label(predictions.labels.numpy(), predictions.view_labels.numpy())
@@ -247,7 +261,9 @@ class MultiviewSubspaceClustering(ClusterMixin, BaseEstimator):  # type: ignore[
     def _network_arguments(self) -> dict[str, Any]:
         return {"num_clusters": int(self.n_clusters), **{name: getattr(self, name) for name in _NETWORK}}
 
-    def _make_network(self, view_shapes: Sequence[tuple[int, ...]], arguments: dict[str, Any]) -> nn.Module:
+    def _make_network(
+        self, view_shapes: Sequence[tuple[int, ...]], arguments: dict[str, Any]
+    ) -> MultiviewSubspaceNetwork:
         return MultiviewSubspaceNetwork(view_shapes, **arguments)
 
     def _make_loss(self) -> nn.Module:
@@ -260,6 +276,9 @@ class MultiviewSubspaceClustering(ClusterMixin, BaseEstimator):  # type: ignore[
             check_integer("batch_size", self.batch_size, 2),
             check_positive("learning_rate", self.learning_rate),
         )
+
+    def _neighbors(self, samples: int) -> int:
+        return min(check_integer("n_neighbors", self.n_neighbors, 1), samples - 1)
 
     def _check_samples(self, samples: int) -> None:
         if samples < self.n_clusters:
@@ -283,7 +302,7 @@ class MultiviewSubspaceClustering(ClusterMixin, BaseEstimator):  # type: ignore[
 
     def _restore(
         self,
-        network: nn.Module,
+        network: MultiviewSubspaceNetwork,
         arguments: dict[str, Any],
         scalings: list[ViewScaling],
         view_shapes: list[tuple[int, ...]],

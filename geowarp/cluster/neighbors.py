@@ -63,26 +63,33 @@ def average_over_neighbors(
     return np.asarray(points, dtype=np.float32)
 
 
-def random_matching(graph: scipy.sparse.csr_array, generator: torch.Generator) -> Tensor:
-    """Return pairs of neighbours ``(P, 2)`` in random order, each sample in one of them.
+def random_matching(graph: scipy.sparse.csr_array, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Return a random order ``(N,)`` of samples with neighbours side by side in pairs, and their partners.
 
-    A random maximal matching: samples whose neighbours are all taken are paired with themselves.
+    A random maximal matching: a sample whose neighbours are all taken is its own partner.
+
+    Args:
+        graph: ``(N, N)``, symmetric.
+        generator: source of the order and of the pairs.
+
+    Returns:
+        The order, and the partner of each sample, ``(N,)``, by the number of the sample.
 
     Example:
         >>> graph = scipy.sparse.csr_array(np.array([[0, 1, 0], [1, 0, 0], [0, 0, 0]], dtype=float))
-        >>> sorted(sorted(pair) for pair in random_matching(graph, torch.Generator()).tolist())
-        [[0, 1], [2, 2]]
+        >>> order, partner = random_matching(graph, torch.Generator().manual_seed(0))
+        >>> sorted(order.tolist()), partner
+        ([0, 1, 2], tensor([1, 0, 2]))
     """
     samples = graph.shape[0]
-    order = torch.randperm(samples, generator=generator).tolist()
     rank = torch.rand(graph.nnz, generator=generator).tolist()
     starts, others = graph.indptr.tolist(), graph.indices.tolist()
-    taken, pairs = [False] * samples, []
-    for sample in order:
-        if taken[sample]:
+    partner, order = [-1] * samples, []
+    for sample in torch.randperm(samples, generator=generator).tolist():
+        if partner[sample] >= 0:
             continue
-        edges = [e for e in range(starts[sample], starts[sample + 1]) if not taken[others[e]]]
-        partner = others[min(edges, key=rank.__getitem__)] if edges else sample
-        taken[sample] = taken[partner] = True
-        pairs.append((sample, partner))
-    return torch.tensor(pairs).reshape(-1, 2)
+        free = [edge for edge in range(starts[sample], starts[sample + 1]) if partner[others[edge]] < 0]
+        other = others[min(free, key=rank.__getitem__)] if free else sample
+        partner[sample], partner[other] = other, sample
+        order += [sample] if other == sample else [sample, other]
+    return torch.tensor(order), torch.tensor(partner)

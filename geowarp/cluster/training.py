@@ -3,11 +3,13 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import scipy.sparse
 import torch
 from torch import Tensor, nn
 
 from ..errors import NonFiniteError
 from ..optim import RiemannianAdam, param_groups
+from .neighbors import random_matching
 
 __all__ = ["TrainingSettings", "batches", "smallest_batch", "train"]
 
@@ -53,6 +55,7 @@ def train(
     network: nn.Module,
     loss: Callable[..., Tensor],
     views: Sequence[Tensor],
+    graph: scipy.sparse.csr_array,
     settings: TrainingSettings,
     generator: torch.Generator,
     progress: Callable[[float], object],
@@ -61,8 +64,10 @@ def train(
 
     Args:
         network: called with the views of a batch, on its device.
-        loss: of the network's output, a number.
+        loss: a number, of the network's output and of the place in the batch of a neighbour of each sample;
+            that of the sample itself where it has none in the batch.
         views: tensors ``(N, ...)`` of the network's dtype; every epoch uses all samples, in a new order.
+        graph: of neighbours, ``(N, N)``; every epoch pairs them anew.
         settings: epochs, batch size and learning rate.
         generator: source of the orders; dropout draws from torch's own.
         progress: called after each epoch with its mean loss over the samples.
@@ -79,8 +84,9 @@ def train(
         ...         return super().forward(torch.stack(views).mean(0))
         >>> losses = train(
         ...     Mean(2, 1),
-        ...     lambda output: (output - 3).square().mean(),
+        ...     lambda output, neighbors: (output - 3).square().mean(),
         ...     [torch.ones(9, 2), torch.zeros(9, 2)],
+        ...     scipy.sparse.csr_array((9, 9)),
         ...     TrainingSettings(max_epochs=3, batch_size=4, learning_rate=0.1),
         ...     torch.Generator().manual_seed(0),
         ...     lambda loss: None,
@@ -92,7 +98,7 @@ def train(
     network.train()
     losses: list[float] = []
     for _ in range(settings.max_epochs):
-        mean = _epoch(network, loss, views, settings.batch_size, generator, optimizer)
+        mean = _epoch(network, loss, views, graph, settings.batch_size, generator, optimizer)
         if not torch.isfinite(mean):
             raise NonFiniteError(
                 f"the loss is {mean.item()} in epoch {len(losses) + 1}; lower "
@@ -108,6 +114,7 @@ def _epoch(
     network: nn.Module,
     loss: Callable[..., Tensor],
     views: Sequence[Tensor],
+    graph: scipy.sparse.csr_array,
     batch_size: int,
     generator: torch.Generator,
     optimizer: torch.optim.Optimizer,
@@ -115,10 +122,21 @@ def _epoch(
     device = next(network.parameters()).device
     samples = len(views[0])
     total = torch.zeros((), device=device)
-    for batch in batches(torch.randperm(samples, generator=generator), batch_size):
+    order, partner = random_matching(graph, generator)
+    for batch in batches(order, batch_size):
         optimizer.zero_grad()
-        value = loss(network([view[batch].to(device) for view in views]))
+        output = network([view[batch].to(device) for view in views])
+        value = loss(output, _places(batch, partner).to(device))
         value.backward()
         optimizer.step()
         total += value.detach() * len(batch)
     return total / samples
+
+
+def _places(batch: Tensor, partner: Tensor) -> Tensor:
+    """Return where in the batch the partner of each of its samples is; its own place where it is not."""
+    own = torch.arange(len(batch))
+    place = torch.full_like(partner, -1)
+    place[batch] = own
+    found = place[partner[batch]]
+    return torch.where(found < 0, own, found)

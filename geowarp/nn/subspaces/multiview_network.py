@@ -125,8 +125,8 @@ class MultiviewSubspaceNetwork(nn.Module):
             matrices = self.encoders[0](torch.cat(list(views))).unflatten(0, (len(views), -1))
             bases: Tensor = self.re_orth(self.full_rank_map(self.modelling(matrices)))
             return bases
-        matrices = torch.stack([encode(view) for encode, view in zip(self.encoders, views, strict=True)], 1)
-        bases = self.re_orth(self.full_rank_map(self.modelling(matrices)))
+        each = [self.modelling(encode(view)) for encode, view in zip(self.encoders, views, strict=True)]
+        bases = self.re_orth(self.full_rank_map(torch.stack(each, 1)))
         return bases.transpose(0, 1)
 
     def _check_views(self, views: Sequence[Tensor]) -> None:
