@@ -117,7 +117,7 @@ class MultiviewSubspaceClustering(ClusterMixin, BaseEstimator):  # type: ignore[
         self,
         n_clusters: int,
         *,
-        max_epochs: int = 100,
+        max_epochs: int = 20,
         batch_size: int = 50,
         learning_rate: float = 1e-3,
         subspace_dim: int = 4,
