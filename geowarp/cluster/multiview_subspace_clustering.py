@@ -68,7 +68,8 @@ class MultiviewSubspaceClustering(ClusterMixin, BaseEstimator):  # type: ignore[
         ambient_dim: dimension n of the space around them.
         rows: the size of the vectors that span the first subspaces, at least n.
         shared_encoder: whether views share their encoder; by default where all are images of one shape.
-        n_neighbors: how many nearest samples of each one are looked at for its neighbours.
+        n_neighbors: how many nearest samples of each one are looked at for its neighbours; all where there
+            are fewer.
         consistency_weight: weight of the agreement of neighbours; it and the next ones are those of
             ``geowarp.nn.MultiviewClusteringLoss``.
         balance_weight: weight of clusters of even size.
@@ -161,18 +162,19 @@ class MultiviewSubspaceClustering(ClusterMixin, BaseEstimator):  # type: ignore[
             GeowarpError: see the class; what was fitted before then stays.
         """
         settings, device = self._training_settings(), check_device(self.device)
-        tensors = check_views(views)
+        tensors, loss = check_views(views), self._make_loss()
         self._check_samples(len(tensors[0]))
+        n_neighbors = self._neighbors(len(tensors[0]))
         shapes = [tuple(view.shape[1:]) for view in tensors]
         scalings = [fit_scaling(view) for view in tensors]
         scaled = [scaling(view) for scaling, view in zip(scalings, tensors, strict=True)]
         seed, arguments = draw_seed(self.random_state), self._network_arguments()
         with epoch_bar(settings.max_epochs, self.verbose) as progress, isolated_randomness(seed, device):
             network = self._make_network(shapes, arguments).to(device, torch.float32)
-            graph = mutual_neighbors(scaled, self._neighbors(len(scaled[0])))
+            graph = mutual_neighbors(scaled, n_neighbors)
             initialize_clusters(network, scaled, graph, settings.batch_size, seed)
             generator = torch.Generator().manual_seed(seed)
-            losses = train(network, self._make_loss(), scaled, graph, settings, generator, progress)
+            losses = train(network, loss, scaled, graph, settings, generator, progress)
             predictions = infer(network, scaled, settings.batch_size)
         self._restore(network, arguments, scalings, shapes, losses)
         self._label(predictions.labels.numpy(), predictions.view_labels.numpy())
@@ -286,6 +288,11 @@ class MultiviewSubspaceClustering(ClusterMixin, BaseEstimator):  # type: ignore[
                 f"there are {samples} samples for n_clusters = {self.n_clusters}; pass at least one each"
             )
         smallest = smallest_batch(samples, self.batch_size)
+        if smallest < 2:
+            raise GeowarpError(
+                f"{samples} samples in batches of batch_size = {self.batch_size} leave one by itself, and "
+                "samples are compared with each other; pass batch_size = 3 or more"
+            )
         if smallest < self.n_clusters:
             warn(
                 f"batches of batch_size = {self.batch_size} have down to {smallest} samples and cannot hold "

@@ -11,6 +11,8 @@ from torch import Tensor
 
 __all__ = ["average_over_neighbors", "mutual_neighbors", "random_matching"]
 
+_TREE = 6  # dimensions; a tree is slower than all distances from some 7 on
+
 
 def mutual_neighbors(views: Sequence[Tensor], count: int) -> scipy.sparse.csr_array:
     """Return the graph of the samples that are among each other's nearest, ``(N, N)``, symmetric, of ones.
@@ -32,7 +34,8 @@ def mutual_neighbors(views: Sequence[Tensor], count: int) -> scipy.sparse.csr_ar
     """
     points = torch.cat([_unit_variance(view) for view in views], 1).cpu().numpy()
     samples = len(points)
-    search = NearestNeighbors(n_neighbors=min(count, samples - 1)).fit(points)
+    algorithm = "auto" if points.shape[1] <= _TREE else "brute"
+    search = NearestNeighbors(n_neighbors=min(count, samples - 1), algorithm=algorithm).fit(points)
     graph = scipy.sparse.csr_array(search.kneighbors_graph())  # of each sample, itself left out
     return scipy.sparse.csr_array(graph.minimum(graph.T))
 
@@ -92,4 +95,4 @@ def random_matching(graph: scipy.sparse.csr_array, generator: torch.Generator) -
         other = others[min(free, key=rank.__getitem__)] if free else sample
         partner[sample], partner[other] = other, sample
         order += [sample] if other == sample else [sample, other]
-    return torch.tensor(order), torch.tensor(partner)
+    return torch.tensor(order, dtype=torch.long), torch.tensor(partner, dtype=torch.long)

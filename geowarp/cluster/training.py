@@ -1,6 +1,6 @@
 """Training of a multiview network on views of samples."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import scipy.sparse
@@ -122,21 +122,23 @@ def _epoch(
     device = next(network.parameters()).device
     samples = len(views[0])
     total = torch.zeros((), device=device)
-    order, partner = random_matching(graph, generator)
-    for batch in batches(order, batch_size):
+    for batch, places in _paired_batches(*random_matching(graph, generator), batch_size):
         optimizer.zero_grad()
         output = network([view[batch].to(device) for view in views])
-        value = loss(output, _places(batch, partner).to(device))
+        value = loss(output, places.to(device))
         value.backward()
         optimizer.step()
         total += value.detach() * len(batch)
     return total / samples
 
 
-def _places(batch: Tensor, partner: Tensor) -> Tensor:
-    """Return where in the batch the partner of each of its samples is; its own place where it is not."""
-    own = torch.arange(len(batch))
-    place = torch.full_like(partner, -1)
-    place[batch] = own
-    found = place[partner[batch]]
-    return torch.where(found < 0, own, found)
+def _paired_batches(order: Tensor, partner: Tensor, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield batches, and where in the batch the partner of each sample is; its own place where it is not."""
+    position = torch.empty_like(order)
+    position[order] = torch.arange(len(order))
+    start = 0
+    for batch in batches(order, batch_size):
+        own = torch.arange(len(batch))
+        place = position[partner[batch]] - start
+        yield batch, torch.where((place >= 0) & (place < len(batch)), place, own)
+        start += len(batch)

@@ -6,8 +6,9 @@ from torch import Tensor, nn
 from ...errors import GeowarpError
 from ...manifolds import Grassmann
 from ...manifolds.linalg import full_precision
-from ...manifolds.linalg.leading_subspace import leading_eigenvectors
+from ...manifolds.linalg.leading_subspace import leading_left_singular_vectors
 from ...manifolds.parameter import ManifoldParameter
+from .finite_input import require_finite
 
 __all__ = ["ClusterSubspaces"]
 
@@ -18,8 +19,9 @@ class ClusterSubspaces(nn.Module):
     """Logits ``−d(U_v, C_vc)² / τ`` of the views of a sample, with the chordal distance d.
 
     Their sum over the views is the logit of the consensus: the squared distance in the product of the
-    manifolds of all views. Where the views share the subspaces C_c it is, up to a constant, that of the mean
-    projector of the views, whose leading eigenvectors are their chordal mean.
+    manifolds of all views. Where V views share the subspaces C_c, the squared distances add up to V times
+    that of the mean projector, ``‖P − C_c C_cᵀ‖² / 2`` with ``P = Σ_v U_v U_vᵀ / V``, and a constant that is
+    the same for all clusters; the leading eigenvectors of P are the chordal mean of the views.
 
     ``subspaces`` are points of Grassmann, ``(V or 1, num_clusters, n, k)``, at random at the start;
     ``fit_clusters`` puts them where given clusters are. τ is learned, as its logarithm.
@@ -70,14 +72,9 @@ class ClusterSubspaces(nn.Module):
         return -self.squared_distances(bases) / self.temperature
 
     def squared_distances(self, bases: Tensor) -> Tensor:
-        """Return ``d(U_v, C_vc)²``, ``(V, B, num_clusters)``."""
-        views, _, n, k = self.subspaces.shape
-        if bases.ndim != 4 or bases.shape[-2:] != (n, k) or (views != 1 and len(bases) != views):
-            raise GeowarpError(
-                f"ClusterSubspaces: the bases have the shape {tuple(bases.shape)}; it needs "
-                f"({'V' if views == 1 else views}, B, {n}, {k})"
-            )
-        squares: Tensor = _squares(bases, self.subspaces.as_subclass(Tensor))
+        """Return ``d(U_v, C_vc)²`` to rounding, ``(V, B, num_clusters)``."""
+        self._check_bases(bases)
+        squares: Tensor = _squares(bases, self.subspaces)
         return squares
 
     @torch.no_grad()
@@ -86,30 +83,52 @@ class ClusterSubspaces(nn.Module):
 
         Args:
             bases: ``(V, B, n, k)``.
-            labels: the cluster of each sample, ``(B,)``; the subspace of a cluster without members stays.
+            labels: the cluster of each sample, ``(B,)``, integers; the subspace of a cluster without members
+                stays, and so does τ without samples.
 
         Raises:
             GeowarpError: for bases or labels of another shape, and labels that are not in range.
+            NonFiniteError: for bases that are infinite or not a number.
         """
-        views, clusters, _, k = self.subspaces.shape
-        if labels.shape != bases.shape[1:2] or not bool(((labels >= 0) & (labels < clusters)).all()):
-            raise GeowarpError(
-                f"ClusterSubspaces: the labels have the shape {tuple(labels.shape)}; one of 0 to "
-                f"{clusters - 1} is needed for each of {bases.shape[1]} samples"
-            )
-        self.squared_distances(bases)  # checks the shape
-        for cluster in labels.unique().tolist():
-            members = bases[:, labels == cluster]
-            columns = members if views > 1 else members.flatten(0, 1).unsqueeze(0)
-            self.subspaces.data[:, cluster] = _chordal_mean(columns)
-        own = self.squared_distances(bases).sum(0).gather(1, labels[:, None]).mean()
-        floor = torch.finfo(own.dtype).eps * k
-        self.log_temperature.copy_((own.clamp_min(floor) / _SHARPNESS).log())
+        self._check_bases(bases)
+        self._check_labels(labels, bases.shape[1])
+        require_finite("ClusterSubspaces", bases)
+        if not len(labels):
+            return
+        found, own = labels.unique(return_inverse=True)
+        means = torch.stack([self._mean(bases[:, own == place]) for place in range(len(found))], 1)
+        distance = _paired_squares(bases, means[:, own].expand_as(bases)).sum(0).mean()
+        floor = torch.finfo(distance.dtype).eps * bases.shape[-1]
+        self.subspaces[:, found] = means.to(self.subspaces.dtype)
+        self.log_temperature.copy_((distance.clamp_min(floor) / _SHARPNESS).log())
 
     def extra_repr(self) -> str:
         """Return the sizes, for ``repr``."""
         views, clusters, n, k = self.subspaces.shape
         return f"n={n}, k={k}, num_clusters={clusters}, views={None if views == 1 else views}"
+
+    def _mean(self, members: Tensor) -> Tensor:
+        """Return the chordal means of ``(V, M, n, k)``: of each view, or of all where they share one."""
+        shared = len(self.subspaces) == 1
+        mean: Tensor = _chordal_mean(members.flatten(0, 1).unsqueeze(0) if shared else members)
+        return mean
+
+    def _check_bases(self, bases: Tensor) -> None:
+        views, _, n, k = self.subspaces.shape
+        if bases.ndim != 4 or bases.shape[-2:] != (n, k) or (views != 1 and len(bases) != views):
+            raise GeowarpError(
+                f"ClusterSubspaces: the bases have the shape {tuple(bases.shape)}; it needs "
+                f"({'V' if views == 1 else views}, B, {n}, {k})"
+            )
+
+    def _check_labels(self, labels: Tensor, samples: int) -> None:
+        clusters = self.subspaces.shape[1]
+        integer = not (labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool)
+        if labels.shape != (samples,) or not integer or bool(((labels < 0) | (labels >= clusters)).any()):
+            raise GeowarpError(
+                f"ClusterSubspaces: the labels have the shape {tuple(labels.shape)} and the dtype "
+                f"{labels.dtype}; an integer from 0 to {clusters - 1} is needed for each of {samples} samples"
+            )
 
 
 @full_precision
@@ -124,6 +143,11 @@ def _squares(bases: Tensor, clusters: Tensor) -> Tensor:
 
 @full_precision
 def _chordal_mean(bases: Tensor) -> Tensor:
-    """Return the chordal mean of each row of ``(V, M, n, k)``."""
-    columns = bases.transpose(1, 2).flatten(2)
-    return leading_eigenvectors(columns @ columns.mT / bases.shape[1], bases.shape[-1]).basis
+    """Return the chordal mean of each row of ``(V, M, n, k)``: what all columns together span best."""
+    return leading_left_singular_vectors(bases.transpose(1, 2).flatten(2), bases.shape[-1]).basis
+
+
+@full_precision
+def _paired_squares(bases: Tensor, others: Tensor) -> Tensor:
+    """Return the squared distances ``(V, B)`` of ``(V, B, n, k)`` and as many others."""
+    return bases.shape[-1] - (bases.mT @ others).square().sum((-2, -1))

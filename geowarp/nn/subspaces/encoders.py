@@ -8,16 +8,20 @@ from torch import Tensor, nn
 
 from ...errors import GeowarpError
 
-__all__ = ["ImageEncoder", "VectorEncoder", "make_encoder"]
+__all__ = ["PLACES", "ImageEncoder", "VectorEncoder", "make_encoder"]
 
 _GRID = 7
+PLACES = _GRID**2
+"""How many columns the matrix of an image has."""
+_HALVED = 2 * _GRID - 1  # sides from here on have as many places after the maximum of each two
 
 
 class ImageEncoder(nn.Module):
     """Images ``(B, c, h, w)`` or ``(B, h, w)`` to ``(B, rows, 49)``: the features of 7 x 7 places.
 
     Two convolutions of 3 x 3, each followed by the maximum of 2 x 2 and ReLU, and the average of what lies in
-    each place. A column is the feature vector of one place, a row one channel at all places.
+    each place. A column is the feature vector of one place, a row one channel at all places. A side that the
+    maximum would leave less than 7 pixels keeps its length; one of fewer pixels repeats them.
 
     Args:
         channels: c; 1 for images without that dimension.
@@ -39,9 +43,15 @@ class ImageEncoder(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the features."""
         x = x.unsqueeze(1) if x.ndim == 3 else x
-        x = F.relu(F.max_pool2d(self.first(x), 2, ceil_mode=True))
-        x = F.relu(F.max_pool2d(self.second(x), 2, ceil_mode=True))
+        for layer in (self.first, self.second):
+            x = F.relu(_halve(layer(x)))
         return F.adaptive_avg_pool2d(x, _GRID).flatten(2)
+
+
+def _halve(x: Tensor) -> Tensor:
+    """Return the maximum of each two pixels along the sides that are long enough."""
+    size = [2 if side >= _HALVED else 1 for side in x.shape[-2:]]
+    return F.max_pool2d(x, size, ceil_mode=True) if max(size) > 1 else x
 
 
 class VectorEncoder(nn.Module):
@@ -78,10 +88,12 @@ class VectorEncoder(nn.Module):
 def make_encoder(shape: tuple[int, ...], rows: int, columns: int) -> nn.Module:
     """Return the encoder for samples of a shape: ``(d,)``, ``(h, w)`` or ``(c, h, w)``.
 
+    Images of fewer pixels than ``columns`` are encoded as vectors: their places span too little.
+
     Args:
         shape: of a sample.
         rows: the size of the vectors that span the subspace.
-        columns: how many they are, for vectors; images have 49.
+        columns: how many they are, for vectors; other images have 49.
 
     Raises:
         GeowarpError: for another number of dimensions, or one of size 0.
@@ -96,4 +108,6 @@ def make_encoder(shape: tuple[int, ...], rows: int, columns: int) -> nn.Module:
         )
     if len(shape) == 1:
         return VectorEncoder(shape[0], rows, columns)
+    if math.prod(shape[-2:]) < columns:
+        return nn.Sequential(nn.Flatten(), VectorEncoder(math.prod(shape), rows, columns))
     return ImageEncoder(shape[0] if len(shape) == 3 else 1, rows)

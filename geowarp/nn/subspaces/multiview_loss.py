@@ -76,16 +76,16 @@ class MultiviewClusteringLoss(nn.Module):
             neighbors: for each sample the place of a neighbour in the batch, ``(B,)``; by default its own,
                 which makes its assignment certain.
         """
-        consensus, weights = output.consensus, self.weights
-        other = consensus if neighbors is None else consensus[neighbors]
+        logits, weights = output.logits.sum(0), self.weights
+        other = logits if neighbors is None else logits[neighbors]
         terms: dict[str, Callable[[], Tensor]] = {
-            "consistency_weight": lambda: self.consistency(consensus, other),
-            "balance_weight": lambda: balance(consensus),
+            "consistency_weight": lambda: self.consistency.of_logits(logits, other),
+            "balance_weight": lambda: balance(output.consensus),
             "contrastive_weight": lambda: self.contrastive(output.subspaces),
             "cluster_weight": lambda: self.clusters(output.assignments),
         }
         values = [weights[name] * term() for name, term in terms.items() if weights[name]]
-        return torch.stack(values).sum() if values else consensus.new_zeros(())
+        return torch.stack(values).sum() if values else 0 * logits.sum()
 
     def extra_repr(self) -> str:
         """Return the weights, for ``repr``."""

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ...errors import GeowarpError
 from .cluster_subspaces import ClusterSubspaces
-from .encoders import make_encoder
+from .encoders import PLACES, make_encoder
 from .full_rank_map import FullRankMap
 from .projection_embedding import ProjectionEmbedding
 from .projection_map import ProjectionMap
@@ -36,7 +36,11 @@ class MultiviewOutput(NamedTuple):
     subspaces: Tensor
     """Orthonormal bases, ``(V, B, n, k)``."""
     embedding: Tensor
-    """``(B, e)``; Euclidean distances are those of the consensus, chordal ones of the subspaces."""
+    """``(B, e)``. Views with encoders of their own: the squared Euclidean distance of two samples is the sum
+    over the views of the squared chordal distances of their subspaces. A shared encoder: the Euclidean
+    distance is ``‖P − Q‖_F / √2`` of the means P and Q of the projectors of their views."""
+    logits: Tensor
+    """Of each view, ``(V, B, K)``, whose softmax are the assignments; the consensus is that of their sum."""
 
 
 class MultiviewSubspaceNetwork(nn.Module):
@@ -117,7 +121,7 @@ class MultiviewSubspaceNetwork(nn.Module):
         logits = self.clusters(bases)
         vectors = self.embed(bases)
         embedding = vectors.mean(0) if self.shared else vectors.transpose(0, 1).flatten(1)
-        return MultiviewOutput(logits.softmax(-1), logits.sum(0).softmax(-1), bases, embedding)
+        return MultiviewOutput(logits.softmax(-1), logits.sum(0).softmax(-1), bases, embedding, logits)
 
     def subspaces(self, views: Sequence[Tensor]) -> Tensor:
         """Return the orthonormal bases ``(V, B, n, k)`` of the views."""
@@ -152,6 +156,10 @@ def _check(
         raise GeowarpError(
             f"MultiviewSubspaceNetwork: subspace_dim = {subspace_dim}, ambient_dim = {ambient_dim} and "
             f"rows = {rows} must be 1 <= subspace_dim < ambient_dim <= rows"
+        )
+    if subspace_dim > PLACES and any(len(shape) > 1 for shape in shapes):
+        raise GeowarpError(
+            f"MultiviewSubspaceNetwork: subspace_dim = {subspace_dim} exceeds the {PLACES} places of an image"
         )
     if shared and len(set(shapes)) > 1:
         raise GeowarpError(
