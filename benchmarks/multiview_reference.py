@@ -163,10 +163,6 @@ class ReferenceTraining:
 
 
 Stage = type[GrassmannStage | LinearStage]
-REFERENCES: dict[str, Stage] = {
-    "reference": GrassmannStage,
-    "reference, linear layer for the Grassmann stage": LinearStage,
-}
 
 
 def prepare(data: Data, stage: Stage, seed: int) -> ReferenceTraining:

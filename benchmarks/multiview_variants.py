@@ -50,14 +50,15 @@ class Variant:
 
 
 OURS = "MultiviewSubspaceClustering"
+LINEAR = "linear layer for the Grassmann stage"
 VARIANTS = {
     OURS: Variant(),
     "no projection-metric loss": Variant({"contrastive_weight": 0.0}),
+    LINEAR: Variant({"contrastive_weight": 0.0}, change=replace_grassmann_stage),
+}
+FURTHER = {
     "no neighbours": Variant(neighbors=False),
     "no k-means, random clusters": Variant(k_means=False),
-    "linear layer for the Grassmann stage": Variant(
-        {"contrastive_weight": 0.0}, change=replace_grassmann_stage
-    ),
 }
 
 

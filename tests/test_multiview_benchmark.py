@@ -38,7 +38,7 @@ LABELS = np.arange(60) % 3
 def images(seed: int = 0) -> Data:
     """Return two views of images of three kinds."""
     random = np.random.default_rng(seed)
-    views = [random.normal(size=(3, 1, 14, 14))[LABELS] for _ in range(2)]
+    views = [random.normal(size=(3, 1, 8, 8))[LABELS] for _ in range(2)]
     noisy = [view + 0.2 * random.normal(size=view.shape) for view in views]
     return Data("images", [view.astype(np.float32) for view in noisy], LABELS)
 
@@ -93,13 +93,20 @@ def test_the_training_is_that_of_the_estimator(data: Data, parameters: dict[str,
         training.run()
     for name, tensor in model.network_.state_dict().items():
         assert torch.equal(tensor, training.network.state_dict()[name]), name
-    outcome = variants.cluster(data, variants.Variant(parameters), 7, epochs=2)
+
+
+def test_judging_every_epoch_changes_nothing() -> None:
+    data = vectors()
+    outcome = variants.cluster(data, variants.Variant(), 7, epochs=2)
+    model = MultiviewSubspaceClustering(3, max_epochs=2, random_state=7).fit(data.views)
     np.testing.assert_array_equal(outcome.labels, model.labels_)
     assert len(outcome.accuracies) == len(outcome.seconds) == 2
+    assert outcome.accuracies[-1] == clustering_accuracy(LABELS, model.labels_)
+    assert outcome.parameters == sum(p.numel() for p in model.network_.parameters())
 
 
 def test_variants_differ_in_what_they_name() -> None:
-    data, kinds = vectors(), variants.VARIANTS
+    data, kinds = vectors(), variants.VARIANTS | variants.FURTHER
     built = {name: variants.prepare(data, variant, 0, 1) for name, variant in kinds.items()}
     assert [name for name, b in built.items() if b.graph.nnz == 0] == ["no neighbours"]
     without = [name for name, b in built.items() if b.loss.weights["contrastive_weight"] == 0]
