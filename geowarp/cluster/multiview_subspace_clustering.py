@@ -50,7 +50,7 @@ class MultiviewSubspaceClustering(ClusterMixin, BaseEstimator):  # type: ignore[
 
     1. neighbours of a sample are those among whose ``n_neighbors`` nearest it is, and they among its own, in
        all views together;
-    2. clusters start from k-means of the subspaces, averaged over neighbours;
+    2. clusters start from k-means of the subspaces, averaged over neighbours, at equal variance;
     3. Riemannian Adam minimises ``geowarp.nn.MultiviewClusteringLoss``: neighbours fall into one cluster,
        clusters are even, views of a sample have close subspaces, and clusters agree across views.
 
