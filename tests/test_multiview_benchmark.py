@@ -233,6 +233,7 @@ def test_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     assert [(row["method"], row["seed"]) for row in rows] == [(n, s) for s in range(3) for n in small]
     lines = {line["method"]: line for line in benchmark.summary(rows)}
     assert lines["k-means"]["margin"] == "+0.0000"
+    assert [lines[name]["best ACC"] for name in small] == ["1.0000", None]
     assert lines[variants.OURS]["epochs to 0.99"] == "1, 1, 1"
 
 
