@@ -55,6 +55,9 @@ VARIANTS = {
     OURS: Variant(),
     "no projection-metric loss": Variant({"contrastive_weight": 0.0}),
     LINEAR: Variant({"contrastive_weight": 0.0}, change=replace_grassmann_stage),
+    f"{LINEAR}, rate 1e-4": Variant(
+        {"contrastive_weight": 0.0, "learning_rate": 1e-4}, change=replace_grassmann_stage
+    ),
 }
 FURTHER = {
     "no neighbours": Variant(neighbors=False),

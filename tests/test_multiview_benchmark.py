@@ -110,7 +110,8 @@ def test_variants_differ_in_what_they_name() -> None:
     built = {name: variants.prepare(data, variant, 0, 1) for name, variant in kinds.items()}
     assert [name for name, b in built.items() if b.graph.nnz == 0] == ["no neighbours"]
     without = [name for name, b in built.items() if b.loss.weights["contrastive_weight"] == 0]
-    assert without == ["no projection-metric loss", "linear layer for the Grassmann stage"]
+    assert without == ["no projection-metric loss", variants.LINEAR, f"{variants.LINEAR}, rate 1e-4"]
+    assert [b.settings.learning_rate for b in built.values()].count(1e-4) == 1
     temperatures = {name: b.network.clusters.log_temperature.item() for name, b in built.items()}
     assert [name for name, log in temperatures.items() if log == 0] == ["no k-means, random clusters"]
 
