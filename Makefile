@@ -41,11 +41,14 @@ benchmarks: .venv/.bench
 	$(BIN)/python benchmarks/accuracy
 	$(BIN)/python benchmarks/bdh.py
 	$(BIN)/python benchmarks/bdh_quality.py
+	$(BIN)/python benchmarks/set_classification.py
+	$(BIN)/python benchmarks/multiview_clustering.py
 
 check: .venv/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy examples
 
 clean:
 	rm -rf .venv build dist docs/build *.egg-info

@@ -6,10 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from sklearn.cluster import KMeans, SpectralClustering
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import pairwise_distances
+
+from geowarp.cluster.initialization import graph_clusters
+from geowarp.cluster.neighbors import nearest_neighbors
 
 Points = NDArray[np.float64]
 Clusterer = Callable[[Points, int, int], NDArray[Any]]
@@ -60,6 +64,12 @@ def spectral_rbf(points: Points, clusters: int, seed: int) -> NDArray[Any]:
     return spectral(points, clusters, seed, affinity="rbf", gamma=1 / np.median(squares))
 
 
+def start_without_network(points: Points, clusters: int, seed: int) -> NDArray[Any]:
+    """Return how clusters of ``MultiviewSubspaceClustering`` would start from points without a network."""
+    graph = nearest_neighbors([torch.from_numpy(points)], 5)
+    return graph_clusters(graph, points.astype(np.float32), clusters, seed)
+
+
 @dataclass(frozen=True)
 class Baseline:
     """Points made of views, and how they are clustered."""
@@ -75,6 +85,7 @@ class Baseline:
 OF_IMAGES = {
     "k-means, raw": Baseline(raw, k_means),
     "spectral, raw, 10 neighbours": Baseline(raw, spectral_neighbors),
+    "the estimator's start, of raw views": Baseline(of_equal_weight, start_without_network),
 }
 OF_VECTORS = {
     "k-means": Baseline(standardised, k_means),
@@ -83,4 +94,5 @@ OF_VECTORS = {
     "spectral, rbf, views of equal weight": Baseline(of_equal_weight, spectral_rbf),
     "spectral, 10 neighbours": Baseline(standardised, spectral_neighbors),
     "spectral, 10 neighbours, views of equal weight": Baseline(of_equal_weight, spectral_neighbors),
+    "the estimator's start, of raw views": Baseline(of_equal_weight, start_without_network),
 }

@@ -73,4 +73,5 @@ def replace_grassmann_stage(network: MultiviewSubspaceNetwork) -> None:
 def _entries(network: MultiviewSubspaceNetwork) -> int:
     """Return how many entries the matrices of the first encoder have."""
     shape = network.view_shapes[0]
-    return network.encoders[0](torch.zeros(1, *shape)).numel()
+    matrix: Tensor = network.encoders[0](torch.zeros(1, *shape))
+    return matrix.numel()

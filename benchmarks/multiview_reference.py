@@ -38,7 +38,8 @@ class LeadingEigenvectors(torch.autograd.Function):
         values, vectors = values.flip(-1), vectors.flip(-1)
         ctx.save_for_backward(values, vectors)
         ctx.k = k
-        return vectors[..., :k].contiguous()
+        leading: Tensor = vectors[..., :k].contiguous()
+        return leading
 
     @staticmethod
     @once_differentiable
@@ -52,7 +53,7 @@ class LeadingEigenvectors(torch.autograd.Function):
 
 def leading_eigenvectors(matrix: Tensor, k: int) -> Tensor:
     """Return the eigenvectors ``(B, n, k)`` of the k largest eigenvalues of ``(B, n, n)``."""
-    vectors: Tensor = LeadingEigenvectors.apply(matrix, k)
+    vectors: Tensor = LeadingEigenvectors.apply(matrix, k)  # type: ignore[no-untyped-call]
     return vectors
 
 
@@ -67,7 +68,8 @@ class GrassmannStage(nn.Module):
         """Return the projectors as vectors."""
         bases = leading_eigenvectors(matrices @ matrices.mT, SUBSPACE)
         basis = torch.linalg.qr(self.weight.mT @ bases)[0]
-        return (basis @ basis.mT).flatten(1)
+        projectors: Tensor = basis @ basis.mT
+        return projectors.flatten(1)
 
     @torch.no_grad()
     def retract(self) -> None:
@@ -132,7 +134,8 @@ def reference_loss(students: Tensor, softmax: Tensor) -> Tensor:
     contrast = ClusterContrastiveLoss()  # a mean over the pairs
     pairs = views * (views - 1) // 2
     evenness = (views - 1) * balance(targets).sum()
-    return pairs * (contrast(students) + 0.01 * contrast(targets)) + 0.01 * evenness
+    loss: Tensor = pairs * (contrast(students) + 0.01 * contrast(targets)) + 0.01 * evenness
+    return loss
 
 
 class ReferenceTraining:

@@ -15,10 +15,10 @@ from torch import Tensor
 from geowarp.cluster import MultiviewSubspaceClustering
 from geowarp.cluster.inference import infer
 from geowarp.cluster.initialization import initialize_clusters
-from geowarp.cluster.neighbors import mutual_neighbors
+from geowarp.cluster.neighbors import nearest_neighbors
 from geowarp.cluster.randomness import draw_seed, isolated_randomness
 from geowarp.cluster.scaling import fit_scaling
-from geowarp.cluster.training import TrainingSettings, train
+from geowarp.cluster.training import TrainingSettings, default_batch_size, train
 from geowarp.cluster.views import check_views
 from geowarp.nn import MultiviewClusteringLoss, MultiviewSubspaceNetwork
 
@@ -34,17 +34,21 @@ class Variant:
         neighbors: whether samples have neighbours; without, the graph is empty, so k-means is of embeddings
             that are not averaged, and the loss makes each sample agree with itself only.
         k_means: whether clusters start from k-means, or at random.
+        trained: whether there is any epoch.
         change: made to the network when it is built.
     """
 
     parameters: Mapping[str, Any] = field(default_factory=dict)
     neighbors: bool = True
     k_means: bool = True
+    trained: bool = True
     change: Callable[[MultiviewSubspaceNetwork], object] = lambda network: None
 
     def settings(self, epochs: int) -> dict[str, Any]:
         """Return all parameters of the estimator but ``n_clusters``."""
-        values = MultiviewSubspaceClustering(2, max_epochs=epochs, **self.parameters).get_params()
+        values: dict[str, Any] = MultiviewSubspaceClustering(
+            2, max_epochs=epochs, **self.parameters
+        ).get_params()
         del values["n_clusters"]
         return values
 
@@ -53,6 +57,7 @@ OURS = "MultiviewSubspaceClustering"
 LINEAR = "linear layer for the Grassmann stage"
 VARIANTS = {
     OURS: Variant(),
+    "its start, before training": Variant(trained=False),
     "no projection-metric loss": Variant({"contrastive_weight": 0.0}),
     LINEAR: Variant({"contrastive_weight": 0.0}, change=replace_grassmann_stage),
     f"{LINEAR}, rate 1e-4": Variant(
@@ -92,17 +97,18 @@ def prepare(data: Data, variant: Variant, seed: int, epochs: int) -> Training:
     scaled = [fit_scaling(view)(view) for view in tensors]
     shapes = [tuple(view.shape[1:]) for view in scaled]
     samples = len(scaled[0])
+    batch_size = values["batch_size"] or default_batch_size(samples)
     network = MultiviewSubspaceNetwork(
         shapes, data.classes, **_known(MultiviewSubspaceNetwork, values)
     ).float()
     variant.change(network)
     graph = scipy.sparse.csr_array((samples, samples))
     if variant.neighbors:
-        graph = mutual_neighbors(scaled, min(values["n_neighbors"], samples - 1))
+        graph = nearest_neighbors(scaled, min(values["n_neighbors"], samples - 1))
     if variant.k_means:
-        initialize_clusters(network, scaled, graph, values["batch_size"], seed)
+        initialize_clusters(network, scaled, graph, batch_size, seed)
     loss = MultiviewClusteringLoss(**_known(MultiviewClusteringLoss, values))
-    settings = TrainingSettings(epochs, values["batch_size"], values["learning_rate"])
+    settings = TrainingSettings(epochs, batch_size, values["learning_rate"])
     return Training(network, loss, scaled, graph, settings, torch.Generator().manual_seed(seed))
 
 
@@ -112,7 +118,10 @@ def cluster(data: Data, variant: Variant, seed: int, epochs: int) -> Outcome:
     with isolated_randomness(seed, CPU):
         training = prepare(data, variant, seed, epochs)
         curve = Curve(data.labels, training.labels)
-        training.run(curve)
+        if variant.trained:
+            training.run(curve)
+        else:
+            curve.labels = training.labels()
     return curve.outcome(sum(parameter.numel() for parameter in training.network.parameters()))
 
 

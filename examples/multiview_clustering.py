@@ -27,7 +27,6 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
-import torch
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -41,7 +40,6 @@ from geowarp import GeowarpError
 from geowarp.cluster import MultiviewSubspaceClustering
 from geowarp.demo.files import publish
 from geowarp.metrics import ClusteringScores, clustering_accuracy, clustering_scores
-from geowarp.nn import MultiviewSubspaceNetwork
 
 Array = NDArray[Any]
 SIX = ["Fourier", "profiles", "Karhunen–Loève", "pixels", "Zernike", "shape"]
@@ -108,14 +106,6 @@ def concatenated(views: Sequence[Array], *, equal_weight: bool = False) -> Array
     """Return the standardised views side by side; by default a view counts the more features it has."""
     flat = [standardised(view).reshape(len(view), -1) for view in views]
     return np.concatenate([view / np.sqrt(view.shape[1] if equal_weight else 1) for view in flat], 1)
-
-
-def untrained_embedding(views: Sequence[Array], clusters: int, seed: int) -> Array:
-    """Return the embedding ``(N, e)`` by a network of the same layers, with random weights."""
-    torch.manual_seed(seed)
-    network = MultiviewSubspaceNetwork([view.shape[1:] for view in views], clusters)
-    with torch.no_grad():
-        return np.asarray(network([torch.from_numpy(standardised(view)) for view in views]).embedding)
 
 
 def print_scores(labels: Array, clusterings: dict[str, Array]) -> None:
@@ -253,7 +243,8 @@ def cluster(arguments: argparse.Namespace) -> None:
     model = MultiviewSubspaceClustering(
         count, max_epochs=arguments.epochs, random_state=arguments.seed, verbose=True
     ).fit(samples.views)
-    before = untrained_embedding(samples.views, count, arguments.seed)
+    start = MultiviewSubspaceClustering(count, max_epochs=0, random_state=arguments.seed).fit(samples.views)
+    before = start.transform(samples.views)
     points = {
         "k-means, concatenated views": concatenated(samples.views),
         "k-means, views of equal weight": concatenated(samples.views, equal_weight=True),

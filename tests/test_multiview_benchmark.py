@@ -75,7 +75,7 @@ def test_concatenations() -> None:
     np.testing.assert_allclose(weighted, np.array([[-1, 0, -1], [1, 0, 1]]) / np.sqrt([2, 2, 1]))
 
 
-@pytest.mark.parametrize("name", [*baselines.OF_IMAGES, *baselines.OF_VECTORS])
+@pytest.mark.parametrize("name", list(baselines.OF_IMAGES | baselines.OF_VECTORS))
 def test_baselines_find_separated_clusters(name: str) -> None:
     data = vectors()
     clustering = {**baselines.OF_IMAGES, **baselines.OF_VECTORS}[name]

@@ -40,7 +40,7 @@ def fitted() -> MultiviewSubspaceClustering:
     ids=["vectors", "mixed", "three"],
 )
 def test_clear_clusters_are_found(views: Views) -> None:
-    model = estimator(max_epochs=10, learning_rate=5e-3)
+    model = estimator(max_epochs=10)
     labels = model.fit_predict([view[:60] for view in views])
     assert adjusted_rand_score(LABELS[:60], labels) == 1
     assert adjusted_rand_score(LABELS[60:], model.predict([view[60:] for view in views])) == 1
@@ -248,7 +248,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"n_clusters": 3.0}, "n_clusters = 3.0 must be an integer"),
     ({"n_clusters": True}, "n_clusters = True must be an integer"),
     ({"n_clusters": 91}, "90 samples for n_clusters = 91"),
-    ({"max_epochs": 0}, "max_epochs = 0 must be an integer of at least 1"),
+    ({"max_epochs": -1}, "max_epochs = -1 must be an integer of at least 0"),
     ({"batch_size": 1}, "batch_size = 1 must be an integer of at least 2"),
     ({"learning_rate": 0}, "learning_rate = 0 must be a positive number"),
     ({"learning_rate": float("nan")}, "learning_rate = nan must be a positive number"),
@@ -286,6 +286,14 @@ def test_a_failed_fit_leaves_what_was_fitted() -> None:
 def test_batches_that_cannot_hold_all_clusters_are_warned_of() -> None:
     with pytest.warns(NumericalWarning, match="batch_size = 4 have down to 3 samples .* n_clusters = 4"):
         estimator(n_clusters=4, batch_size=4, max_epochs=1).fit([view[:7] for view in two_views()])
+
+
+def test_without_epochs_it_is_its_start() -> None:
+    start = estimator(max_epochs=0).fit(two_views())
+    assert start.n_iter_ == 0
+    assert start.loss_curve_ == []
+    fitted = estimator(max_epochs=1).fit(two_views())
+    assert not np.array_equal(start.transform(two_views()), fitted.transform(two_views()))
 
 
 def test_the_bar_counts_epochs_and_shows_the_loss(capsys: pytest.CaptureFixture[str]) -> None:

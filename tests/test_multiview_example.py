@@ -1,8 +1,10 @@
 """The example of multiview clustering: its scores, its picture, its data, and what it refuses."""
 
+import importlib.util
 import sys
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,12 +17,26 @@ if not (EXAMPLES / "multiview_clustering.py").is_file():
     pytest.skip("examples/ is not beside the tests", allow_module_level=True)
 sys.path.append(str(EXAMPLES))
 
-import multiview_clustering as example  # noqa: E402
 from matplotlib import pyplot  # noqa: E402
 from multiview_clustering_cases import LABELS, estimator, images, vectors  # noqa: E402
 
 from geowarp import GeowarpError  # noqa: E402
 
+
+def _example() -> Any:
+    """Return the example as a module, under a name that the benchmark of the same name does not have."""
+    spec = importlib.util.spec_from_file_location(
+        "example_of_multiview_clustering", EXAMPLES / "multiview_clustering.py"
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where its dataclasses look
+    spec.loader.exec_module(module)
+    return module
+
+
+example = _example()
 ROWS = (
     "k-means, concatenated views",
     "k-means, views of equal weight",
@@ -80,7 +96,7 @@ def test_clear_clusters_of_a_file(file: Path, tmp_path: Path, capsys: pytest.Cap
 def test_panels_have_one_size_and_nothing_overlaps(file: Path) -> None:
     samples = example.load(str(file))
     model = estimator(max_epochs=1).fit(samples.views)
-    before = example.untrained_embedding(samples.views, 3, 0)
+    before = estimator(max_epochs=0).fit(samples.views).transform(samples.views)
     figure = example.picture(samples, model, before, example.k_means(before, 3, 0))
     try:
         found = [part.get_tightbbox() for part in [*figure.axes, *figure.legends]]
@@ -125,7 +141,7 @@ def test_some_samples_are_the_same_ones_in_all_views() -> None:
         (["--seed", "-1"], "--seed -1 must be at least 0"),
         (["--data", "nowhere.npz"], "no file that numpy.savez wrote"),
         (["--data", __file__], "no file that numpy.savez wrote"),
-        (["--data", "scikit-learn", "--epochs", "0"], "max_epochs = 0"),
+        (["--data", "scikit-learn", "--epochs", "-1"], "max_epochs = -1"),
         (["--data", "scikit-learn", "--clusters", "1"], "n_clusters = 1"),
     ],
 )

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from geowarp.cluster import MultiviewSubspaceClustering
 from geowarp.cluster.initialization import initialize_clusters
-from geowarp.cluster.neighbors import mutual_neighbors
+from geowarp.cluster.neighbors import nearest_neighbors
 from geowarp.cluster.training import TrainingSettings, train
 from geowarp.errors import GeowarpError
 from geowarp.metrics import clustering_accuracy
@@ -73,7 +73,7 @@ def initialized(seed: int = 0) -> tuple[MultiviewSubspaceNetwork, Tensor]:
         torch.default_generator.manual_seed(1)
         network = MultiviewSubspaceNetwork([(8,), (8,)], 3)
     views = scaled_views()
-    return network, initialize_clusters(network, views, mutual_neighbors(views, 10), 50, seed)
+    return network, initialize_clusters(network, views, nearest_neighbors(views, 10), 50, seed)
 
 
 def test_clusters_start_where_k_means_is() -> None:

@@ -18,13 +18,13 @@ from ..metrics import view_agreement
 from ..nn import MultiviewClusteringLoss, MultiviewSubspaceNetwork
 from .inference import Predictions, infer
 from .initialization import initialize_clusters
-from .neighbors import mutual_neighbors
+from .neighbors import nearest_neighbors
 from .parameters import check_device, check_integer, check_positive, from_json, to_json
 from .progress import epoch_bar
 from .randomness import draw_seed, isolated_randomness
 from .scaling import ViewScaling, fit_scaling
 from .storage import Record, read_record, write_record
-from .training import TrainingSettings, smallest_batch, train
+from .training import TrainingSettings, default_batch_size, smallest_batch, train
 from .views import check_fit_shapes, check_views
 
 __all__ = ["MultiviewSubspaceClustering"]
@@ -48,8 +48,8 @@ class MultiviewSubspaceClustering(ClusterMixin, BaseEstimator):  # type: ignore[
     with a subspace for each cluster assigns clusters to each view and to the consensus of all. ``fit`` trains
     them together, without labels:
 
-    1. neighbours of a sample are those among whose ``n_neighbors`` nearest it is, and they among its own, in
-       all views together;
+    1. two samples are neighbours where one is among the ``n_neighbors`` nearest of the other, in all views
+       together;
     2. clusters start from k-means of the subspaces, averaged over neighbours, at equal variance;
     3. Riemannian Adam minimises ``geowarp.nn.MultiviewClusteringLoss``: neighbours fall into one cluster,
        clusters are even, views of a sample have close subspaces, and clusters agree across views.
@@ -61,9 +61,11 @@ class MultiviewSubspaceClustering(ClusterMixin, BaseEstimator):  # type: ignore[
 
     Args:
         n_clusters: number of clusters K.
-        max_epochs: how often ``fit`` goes through all samples.
-        batch_size: the most samples in a batch; an epoch is split evenly, so none is dropped.
-        learning_rate: of Riemannian Adam.
+        max_epochs: how often ``fit`` goes through all samples; 0 leaves the network and its clusters as they
+            start.
+        batch_size: the most samples in a batch; an epoch is split evenly, so none is dropped. By default an
+            eighth of the samples, at least 50 and at most 500.
+        learning_rate: of Riemannian Adam at the start; it falls to 0 along half a cosine.
         subspace_dim: dimension k of the subspaces.
         ambient_dim: dimension n of the space around them.
         rows: the size of the vectors that span the first subspaces, at least n.
@@ -119,13 +121,13 @@ class MultiviewSubspaceClustering(ClusterMixin, BaseEstimator):  # type: ignore[
         n_clusters: int,
         *,
         max_epochs: int = 20,
-        batch_size: int = 50,
+        batch_size: int | None = None,
         learning_rate: float = 1e-3,
         subspace_dim: int = 4,
         ambient_dim: int = 16,
         rows: int = 32,
         shared_encoder: bool | None = None,
-        n_neighbors: int = 10,
+        n_neighbors: int = 5,
         consistency_weight: float = 1.0,
         balance_weight: float = 2.0,
         contrastive_weight: float = 0.1,
@@ -161,9 +163,10 @@ class MultiviewSubspaceClustering(ClusterMixin, BaseEstimator):  # type: ignore[
         Raises:
             GeowarpError: see the class; what was fitted before then stays.
         """
-        settings, device = self._training_settings(), check_device(self.device)
-        tensors, loss = check_views(views), self._make_loss()
-        self._check_samples(len(tensors[0]))
+        check_integer("n_clusters", self.n_clusters, 2)
+        tensors, loss, device = check_views(views), self._make_loss(), check_device(self.device)
+        settings = self._training_settings(len(tensors[0]))
+        self._check_samples(len(tensors[0]), settings.batch_size)
         n_neighbors = self._neighbors(len(tensors[0]))
         shapes = [tuple(view.shape[1:]) for view in tensors]
         scalings = [fit_scaling(view) for view in tensors]
@@ -171,7 +174,7 @@ class MultiviewSubspaceClustering(ClusterMixin, BaseEstimator):  # type: ignore[
         seed, arguments = draw_seed(self.random_state), self._network_arguments()
         with epoch_bar(settings.max_epochs, self.verbose) as progress, isolated_randomness(seed, device):
             network = self._make_network(shapes, arguments).to(device, torch.float32)
-            graph = mutual_neighbors(scaled, n_neighbors)
+            graph = nearest_neighbors(scaled, n_neighbors)
             initialize_clusters(network, scaled, graph, settings.batch_size, seed)
             generator = torch.Generator().manual_seed(seed)
             losses = train(network, loss, scaled, graph, settings, generator, progress)
@@ -271,31 +274,35 @@ class MultiviewSubspaceClustering(ClusterMixin, BaseEstimator):  # type: ignore[
     def _make_loss(self) -> nn.Module:
         return MultiviewClusteringLoss(**{name: getattr(self, name) for name in _LOSS})
 
-    def _training_settings(self) -> TrainingSettings:
-        check_integer("n_clusters", self.n_clusters, 2)
+    def _training_settings(self, samples: int) -> TrainingSettings:
         return TrainingSettings(
-            check_integer("max_epochs", self.max_epochs, 1),
-            check_integer("batch_size", self.batch_size, 2),
+            check_integer("max_epochs", self.max_epochs, 0),
+            self._batch_size(samples, 2),
             check_positive("learning_rate", self.learning_rate),
         )
+
+    def _batch_size(self, samples: int, least: int) -> int:
+        if self.batch_size is None:
+            return default_batch_size(samples)
+        return check_integer("batch_size", self.batch_size, least)
 
     def _neighbors(self, samples: int) -> int:
         return min(check_integer("n_neighbors", self.n_neighbors, 1), samples - 1)
 
-    def _check_samples(self, samples: int) -> None:
+    def _check_samples(self, samples: int, batch_size: int) -> None:
         if samples < self.n_clusters:
             raise GeowarpError(
                 f"there are {samples} samples for n_clusters = {self.n_clusters}; pass at least one each"
             )
-        smallest = smallest_batch(samples, self.batch_size)
+        smallest = smallest_batch(samples, batch_size)
         if smallest < 2:
             raise GeowarpError(
-                f"{samples} samples in batches of batch_size = {self.batch_size} leave one by itself, and "
+                f"{samples} samples in batches of batch_size = {batch_size} leave one by itself, and "
                 "samples are compared with each other; pass batch_size = 3 or more"
             )
         if smallest < self.n_clusters:
             warn(
-                f"batches of batch_size = {self.batch_size} have down to {smallest} samples and cannot hold "
+                f"batches of batch_size = {batch_size} have down to {smallest} samples and cannot hold "
                 f"all of n_clusters = {self.n_clusters}; a larger batch_size separates clusters better",
                 NumericalWarning,
             )
@@ -305,7 +312,7 @@ class MultiviewSubspaceClustering(ClusterMixin, BaseEstimator):  # type: ignore[
         tensors = check_views(views)
         check_fit_shapes(tensors, self.view_shapes_)
         scaled = [scaling(view) for scaling, view in zip(self._scalings, tensors, strict=True)]
-        return infer(self.network_, scaled, check_integer("batch_size", self.batch_size, 1))
+        return infer(self.network_, scaled, self._batch_size(len(tensors[0]), 1))
 
     def _restore(
         self,

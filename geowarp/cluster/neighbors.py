@@ -1,6 +1,7 @@
 """Neighbours of samples across their views: who they are, and pairs of them for training."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import scipy.sparse
@@ -9,24 +10,27 @@ from numpy.typing import NDArray
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
-__all__ = ["average_over_neighbors", "mutual_neighbors", "random_matching"]
+__all__ = ["average_over_neighbors", "modularity", "nearest_neighbors", "random_matching"]
 
 _TREE = 6  # dimensions; a tree is slower than all distances from some 7 on
 
 
-def mutual_neighbors(views: Sequence[Tensor], count: int) -> scipy.sparse.csr_array:
-    """Return the graph of the samples that are among each other's nearest, ``(N, N)``, symmetric, of ones.
+def nearest_neighbors(views: Sequence[Tensor], count: int) -> scipy.sparse.csr_array:
+    """Return the graph of samples of which one is among the nearest of the other, symmetric, of ones.
 
     Near is meant in all views together: the squared Euclidean distances of the views add up, each divided by
     the variance of its view.
 
     Args:
         views: tensors ``(N, ...)``.
-        count: how many nearest samples are looked at, at most N − 1.
+        count: how many nearest samples each one has; N − 1 where it is larger.
+
+    Returns:
+        ``(N, N)``.
 
     Example:
         >>> view = torch.tensor([[0.0], [1.0], [5.0], [6.5]])
-        >>> mutual_neighbors([view, view], 1).toarray()
+        >>> nearest_neighbors([view, view], 1).toarray()
         array([[0., 1., 0., 0.],
                [1., 0., 0., 0.],
                [0., 0., 0., 1.],
@@ -37,7 +41,7 @@ def mutual_neighbors(views: Sequence[Tensor], count: int) -> scipy.sparse.csr_ar
     algorithm = "auto" if points.shape[1] <= _TREE else "brute"
     search = NearestNeighbors(n_neighbors=min(count, samples - 1), algorithm=algorithm).fit(points)
     graph = scipy.sparse.csr_array(search.kneighbors_graph())  # of each sample, itself left out
-    return scipy.sparse.csr_array(graph.minimum(graph.T))
+    return scipy.sparse.csr_array(graph.maximum(graph.T))
 
 
 def _unit_variance(view: Tensor) -> Tensor:
@@ -64,6 +68,33 @@ def average_over_neighbors(
     for _ in range(times):
         points = mean @ points
     return np.asarray(points, dtype=np.float32)
+
+
+def modularity(graph: scipy.sparse.csr_array, labels: NDArray[np.integer[Any]]) -> float:
+    """Return the share of edges within clusters beyond that of random edges, ``Σ_c (e_c − a_c²)``.
+
+    ``e_c`` is the share of edges within cluster c and ``a_c`` that of ends of edges in it. 0 without edges.
+
+    Args:
+        graph: ``(N, N)``, symmetric.
+        labels: cluster of each sample, ``(N,)``, nonnegative.
+
+    References:
+        Newman, Girvan, Finding and evaluating community structure in networks, Phys. Rev. E 69 (2004),
+        equation 5.
+
+    Example:
+        >>> graph = scipy.sparse.csr_array(np.kron(np.eye(2), [[0.0, 1.0], [1.0, 0.0]]))
+        >>> modularity(graph, np.array([0, 0, 1, 1])), modularity(graph, np.array([0, 1, 0, 1]))
+        (0.5, -0.5)
+    """
+    edges = graph.tocoo()
+    total = edges.data.sum()
+    if not total:
+        return 0.0
+    within = edges.data[labels[edges.row] == labels[edges.col]].sum() / total
+    ends = np.bincount(labels[edges.row], weights=edges.data) / total
+    return float(within - np.square(ends).sum())
 
 
 def random_matching(graph: scipy.sparse.csr_array, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,7 @@ from ..errors import NonFiniteError
 from ..optim import RiemannianAdam, param_groups
 from .neighbors import random_matching
 
-__all__ = ["TrainingSettings", "batches", "smallest_batch", "train"]
+__all__ = ["TrainingSettings", "batches", "default_batch_size", "smallest_batch", "train"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,16 @@ class TrainingSettings:
     max_epochs: int
     batch_size: int
     learning_rate: float
+
+
+def default_batch_size(samples: int) -> int:
+    """Return an eighth of the samples, at least 50 and at most 500.
+
+    Example:
+        >>> default_batch_size(100), default_batch_size(2000), default_batch_size(70_000)
+        (50, 250, 500)
+    """
+    return min(500, max(50, -(-samples // 8)))
 
 
 def batches(order: Tensor, batch_size: int) -> tuple[Tensor, ...]:
@@ -62,6 +72,8 @@ def train(
 ) -> list[float]:
     """Train a network in place by Riemannian Adam, and leave it in evaluation mode.
 
+    The learning rate falls to 0 along half a cosine.
+
     Args:
         network: called with the views of a batch, on its device.
         loss: a number, of the network's output and of the place in the batch of a neighbour of each sample;
@@ -95,6 +107,7 @@ def train(
         True
     """
     optimizer = RiemannianAdam(param_groups(network), lr=settings.learning_rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, settings.max_epochs))
     network.train()
     losses: list[float] = []
     for _ in range(settings.max_epochs):
@@ -104,6 +117,7 @@ def train(
                 f"the loss is {mean.item()} in epoch {len(losses) + 1}; lower "
                 f"learning_rate={settings.learning_rate}"
             )
+        schedule.step()
         losses.append(mean.item())
         progress(losses[-1])
     network.eval()
