@@ -21,6 +21,7 @@ PACKAGES = (
     "geowarp.metrics",
     "geowarp.nn",
     "geowarp.nn.probes",
+    "geowarp.cluster",
     "geowarp.optim",
 )
 UPDATE = "If it is meant, run python tests/test_api_surface.py, commit the list, and say so in CHANGELOG.md."
