@@ -1,21 +1,28 @@
 """Shared pieces of ``random``: sizes and Gaussian samples."""
 
+import operator
+from typing import SupportsIndex
+
 import torch
 from torch import Tensor
 
 __all__ = ["gaussian", "shape_of"]
 
 
-def shape_of(size: tuple[int | tuple[int, ...], ...]) -> tuple[int, ...]:
+def shape_of(size: tuple[SupportsIndex | tuple[SupportsIndex, ...], ...]) -> tuple[int, ...]:
     """Return the shape that ``random(2, 3)`` or ``random((2, 3))`` asks for.
+
+    Sizes are whole numbers of any kind, numpy's too.
+
+    Raises:
+        TypeError: for another size.
 
     Example:
         >>> shape_of(((2, 3),)), shape_of((2, 3))
         ((2, 3), (2, 3))
     """
-    if len(size) == 1 and not isinstance(size[0], int):
-        return tuple(size[0])
-    return tuple(s for s in size if isinstance(s, int))
+    sizes = size[0] if len(size) == 1 and isinstance(size[0], tuple | list) else size
+    return tuple(operator.index(number) for number in sizes)  # type: ignore[arg-type]
 
 
 def gaussian(

@@ -106,8 +106,12 @@ class _Decompose:
 
     def __call__(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         wide = working_precision(x) if self.exact else x
-        decompose = _by_svd if self.exact and wide.dtype == x.dtype else _by_gram
-        basis, others, values = decompose(wide, self.k)
+        if self.exact and wide.dtype == x.dtype:
+            basis, others, values = _by_svd(wide, self.k)
+        else:
+            size = _size(wide.abs().amax((-2, -1), keepdim=True))
+            basis, others, values = _by_gram(wide / size, self.k)
+            values = values * size[..., 0]
         return _signed(basis.to(x.dtype)), others.to(x.dtype), values
 
 
@@ -178,7 +182,7 @@ class _OfColumns(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
         x, basis, others, values = ctx.saved_tensors
-        size = _size(values)  # squares of scaled values neither overflow nor vanish
+        size = _size(values[..., :1])  # squares of scaled values neither overflow nor vanish
         values, size = values / size, size[..., None].to(x.dtype)
         x = x / size
         solve = _solve_by_rows if x.shape[-2] <= x.shape[-1] else _solve_by_columns
@@ -187,9 +191,8 @@ class _OfColumns(torch.autograd.Function):
         return torch.cat([solution, basis], -1) @ right / size, None, None, None
 
 
-def _size(values: Tensor) -> Tensor:
-    """Return a power of two next to the largest singular value, ``(..., 1)``: division by it is exact."""
-    largest = values[..., :1]
+def _size(largest: Tensor) -> Tensor:
+    """Return a power of two next to the largest value: division by it is exact."""
     exponent = torch.where((largest > 0) & largest.isfinite(), largest.log2().floor(), 0)
     return torch.exp2(exponent)
 

@@ -57,7 +57,9 @@ class _QRFactor(torch.autograd.Function):
 def _solve(r: Tensor, x: Tensor) -> Tensor:
     """Return ``X R⁻ᵀ``, 0 in the columns in which R is singular to rounding."""
     diagonal = r.diagonal(dim1=-2, dim2=-1)
-    size = torch.linalg.vector_norm(r, dim=-2)
+    largest = r.abs().amax(-2, keepdim=True)
+    scaled = r / torch.where(largest > 0, largest, 1)  # its squares neither overflow nor vanish
+    size = largest[..., 0, :] * torch.linalg.vector_norm(scaled, dim=-2)
     dependent = (diagonal <= torch.finfo(r.dtype).eps * size)[..., None, :]
     eye = torch.eye(r.shape[-1], dtype=r.dtype, device=r.device)
     triangle = torch.where(dependent.mT, eye, r)

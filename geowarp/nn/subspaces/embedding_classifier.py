@@ -2,6 +2,7 @@
 
 from torch import Tensor, nn
 
+from ...errors import GeowarpError
 from .projection_embedding import ProjectionEmbedding
 
 __all__ = ["EmbeddingClassifier"]
@@ -28,12 +29,22 @@ class EmbeddingClassifier(nn.Module):
 
     def __init__(self, n: int, k: int, num_classes: int, *, maps: int | None = None) -> None:
         super().__init__()
-        self.maps = maps
+        self.n, self.maps = n, maps
         self.embedding = ProjectionEmbedding()
         self.linear = nn.Linear((maps or 1) * n * (n + 1) // 2, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the logits of bases ``(..., [maps,] n, k)``, ``(..., num_classes)``."""
+        """Return the logits of bases ``(..., [maps,] n, k)``, ``(..., num_classes)``.
+
+        Raises:
+            GeowarpError: for bases of another size, or another number of them.
+        """
+        point = (self.n,) if self.maps is None else (self.maps, self.n)
+        if tuple(x.shape[-1 - len(point) : -1]) != point:
+            raise GeowarpError(
+                f"EmbeddingClassifier: the bases have the shape {tuple(x.shape)}; it needs (..., "
+                f"{', '.join(map(str, point))}, k)"
+            )
         embedded: Tensor = self.embedding(x)
         logits: Tensor = self.linear(embedded if self.maps is None else embedded.flatten(-2))
         return logits

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ...errors import NonFiniteError
+from ...errors import GeowarpError, NonFiniteError
 
 __all__ = ["has_values", "require_finite"]
 
@@ -19,14 +19,17 @@ def has_values(x: Tensor) -> bool:
 
 
 def require_finite(name: str, x: Tensor) -> None:
-    """Raise where x has values that are infinite or not a number; ``name`` begins the message.
+    """Raise where x has values that are infinite, not a number or integers; ``name`` begins the message.
 
     Raises:
+        GeowarpError: for a dtype that is not floating-point.
         NonFiniteError: with their count.
 
     Example:
         >>> require_finite("ProjectionMap", torch.ones(2))
     """
+    if not x.is_floating_point():
+        raise GeowarpError(f"{name}: the input has the dtype {x.dtype}; convert it, .to(torch.float32)")
     if not has_values(x) or bool(x.detach().sum().isfinite()):
         return
     count = int((~x.isfinite()).sum())

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from ...errors import GeowarpError
 from ...manifolds import Stiefel
+from ...manifolds.linalg import full_precision
 from ...manifolds.parameter import ManifoldParameter
 
 __all__ = ["FullRankMap"]
@@ -48,11 +49,8 @@ class FullRankMap(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return ``W X``."""
         self._check(x)
-        if self.maps is None:
-            return torch.einsum("io,...ik->...ok", self.weight, x).contiguous()
-        if x.shape[-3] == 1:
-            return torch.einsum("mio,...ik->...mok", self.weight, x.squeeze(-3)).contiguous()
-        return torch.einsum("mio,...mik->...mok", self.weight, x).contiguous()
+        y: Tensor = _map(self.weight, x)
+        return y
 
     def extra_repr(self) -> str:
         """Return the sizes, for ``repr``."""
@@ -68,3 +66,12 @@ class FullRankMap(nn.Module):
                 f"FullRankMap: the input has {x.shape[-2]} rows and the map needs {self.n_in}; "
                 f"build it with n_in={x.shape[-2]}"
             )
+
+
+@full_precision
+def _map(weight: Tensor, x: Tensor) -> Tensor:
+    if weight.ndim == 2:
+        return torch.einsum("io,...ik->...ok", weight, x)
+    if x.shape[-3] == 1:
+        return torch.einsum("mio,...ik->...mok", weight, x.squeeze(-3))
+    return torch.einsum("mio,...mik->...mok", weight, x)

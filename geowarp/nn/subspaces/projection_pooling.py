@@ -9,6 +9,7 @@ from ...manifolds.linalg.leading_subspace import leading_eigenvectors, leading_l
 from ...manifolds.linalg.mean_projector import MeanProjector, dominant_eigenspace
 from ...manifolds.weights import normalized_weights
 from ...metrics import Chordal, Geodesic, SubspaceDistance
+from .finite_input import require_finite
 
 __all__ = ["ProjectionPooling"]
 
@@ -69,6 +70,7 @@ class ProjectionPooling(nn.Module):
 
         Raises:
             GeowarpError: for no subspaces, or weights that are negative or sum to 0.
+            NonFiniteError: for bases that are infinite or not a number.
         """
         dim = self.dim + x.ndim if self.dim < 0 else self.dim
         if not 0 <= dim < x.ndim - 2:
@@ -78,6 +80,7 @@ class ProjectionPooling(nn.Module):
         points = x.movedim(dim, -3)
         if points.shape[-3] == 0:
             raise GeowarpError(f"ProjectionPooling: no subspaces in the shape {tuple(x.shape)}, dim {dim}")
+        require_finite("ProjectionPooling", x)
         mean: Tensor = _MEANS[type(self.distance)](points, weights)
         return mean.unsqueeze(dim - x.ndim) if self.keepdim else mean
 

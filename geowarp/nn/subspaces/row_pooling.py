@@ -47,6 +47,8 @@ class RowPooling(nn.Module):
         Raises:
             GeowarpError: where size does not divide n, or ``n / size < k``.
         """
+        if x.ndim < 2:
+            raise GeowarpError(f"RowPooling: the input has shape {tuple(x.shape)}, not (..., n, k)")
         _, rows = self.pooled_shape(1, x.shape[-2])
         if rows < x.shape[-1]:
             raise GeowarpError(

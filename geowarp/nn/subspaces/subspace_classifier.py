@@ -11,6 +11,7 @@ from ...manifolds.linalg import full_precision
 from ...manifolds.parameter import ManifoldParameter
 from ...metrics import Geodesic, SubspaceDistance
 from ...metrics.subspace_pairs import all_pairs
+from .finite_input import require_finite
 
 __all__ = ["SubspaceClassifier"]
 
@@ -75,6 +76,7 @@ class SubspaceClassifier(nn.Module):
 
         Raises:
             GeowarpError: for bases of another shape.
+            NonFiniteError: for bases that are infinite or not a number.
         """
         return -self.squared_distances(x) / self.temperature
 
@@ -86,6 +88,7 @@ class SubspaceClassifier(nn.Module):
                 f"SubspaceClassifier: the bases have the shape {tuple(x.shape)}; it needs (..., "
                 f"{', '.join(map(str, point))})"
             )
+        require_finite("SubspaceClassifier", x)
         batch, maps = x.shape[: x.ndim - len(point)], math.prod(point[:-2])
         sets, classes = (
             bases.reshape(count, maps, *point[-2:]).movedim(1, 0)
