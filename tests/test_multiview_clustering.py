@@ -4,6 +4,9 @@ import copy
 import pickle
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -12,6 +15,7 @@ import pytest
 import scipy.sparse
 import torch
 from multiview_clustering_cases import LABELS, Views, estimator, images, two_views, vectors
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import adjusted_rand_score
@@ -253,6 +257,14 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"learning_rate": 0}, "learning_rate = 0 must be a positive number"),
     ({"learning_rate": float("nan")}, "learning_rate = nan must be a positive number"),
     ({"learning_rate": "fast"}, "learning_rate = 'fast' must be a positive number"),
+    ({"subspace_dim": "4"}, "subspace_dim = '4' must be an integer of at least 1"),
+    ({"ambient_dim": 16.0}, "ambient_dim = 16.0 must be an integer of at least 1"),
+    ({"rows": None}, "rows = None must be an integer of at least 1"),
+    ({"shared_encoder": "yes"}, "shared_encoder = 'yes' must be True, False or None"),
+    ({"consistency_weight": None}, "consistency_weight = None must be a positive number, or 0"),
+    ({"balance_weight": -1}, "balance_weight = -1 must be a positive number, or 0"),
+    ({"temperature": "warm"}, "temperature = 'warm' must be a positive number"),
+    ({"learning_rate": 1e30}, r"in epoch 1; lower learning_rate=1e\+30"),
     ({"random_state": -1}, "random_state = -1: pass an int of at least 0"),
     ({"random_state": "seed"}, "random_state = 'seed': pass an int"),
     ({"device": "abacus"}, "device = 'abacus' cannot be used here; there is: cpu"),
@@ -269,6 +281,45 @@ def test_a_wrong_parameter_is_kept_by_init_and_refused_by_fit(
         model.fit(two_views())
     with pytest.raises(NotFittedError):
         model.predict(two_views())
+
+
+def test_numpys_numbers_are_parameters_too() -> None:
+    sizes: dict[str, Any] = {
+        "n_clusters": 3,
+        "subspace_dim": 2,
+        "ambient_dim": 8,
+        "rows": 12,
+        "batch_size": 30,
+    }
+    given = estimator(**{name: np.int64(size) for name, size in sizes.items()}, temperature=np.float32(1))
+    np.testing.assert_array_equal(
+        given.fit(two_views()).predict_proba(two_views()),
+        estimator(**sizes).fit(two_views()).predict_proba(two_views()),
+    )
+
+
+@pytest.mark.parametrize(
+    "mode",
+    [
+        torch.inference_mode,
+        torch.no_grad,
+        partial(torch.autocast, "cpu", torch.bfloat16),
+        partial(torch.device, "meta"),
+    ],
+    ids=["inference", "no_grad", "autocast", "device"],
+)
+def test_modes_of_the_caller_have_no_effect(mode: Callable[[], AbstractContextManager[Any]]) -> None:
+    expected = estimator().fit(two_views())
+    with mode():
+        model = estimator().fit(two_views())
+        np.testing.assert_array_equal(model.predict_proba(two_views()), expected.predict_proba(two_views()))
+
+
+def test_views_are_data_and_no_metadata() -> None:
+    model = estimator()
+    assert not [name for name in dir(model) if name.startswith("set_") and name.endswith("_request")]
+    with config_context(enable_metadata_routing=True):
+        assert model.fit_predict(two_views()).shape == (90,)
 
 
 def test_a_failed_fit_leaves_what_was_fitted() -> None:

@@ -173,3 +173,15 @@ def test_without_safetensors(saved: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setitem(sys.modules, "safetensors", None)
     with pytest.raises(ImportError, match=r"load needs safetensors: pip install 'geowarp\[cluster\]'"):
         MultiviewSubspaceClustering.load(saved)
+
+
+def test_load_under_another_default_dtype(tmp_path: Path) -> None:
+    model = estimator().fit(two_kinds())
+    model.save(tmp_path / "model.safetensors")
+    torch.set_default_dtype(torch.float64)
+    try:
+        again = MultiviewSubspaceClustering.load(tmp_path / "model.safetensors")
+        probabilities = again.predict_proba(two_kinds())
+    finally:
+        torch.set_default_dtype(torch.float32)
+    np.testing.assert_array_equal(probabilities, model.predict_proba(two_kinds()))

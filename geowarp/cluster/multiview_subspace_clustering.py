@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClusterMixin
+from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 from typing_extensions import Self
@@ -19,7 +20,8 @@ from ..nn import MultiviewClusteringLoss, MultiviewSubspaceNetwork
 from .inference import Predictions, infer
 from .initialization import initialize_clusters
 from .neighbors import nearest_neighbors
-from .parameters import check_device, check_integer, check_positive, from_json, to_json
+from .parameters import check_device, check_integer, check_number, check_optional_bool, from_json, to_json
+from .plain_computation import plain_computation
 from .progress import epoch_bar
 from .randomness import draw_seed, isolated_randomness
 from .scaling import ViewScaling, fit_scaling
@@ -29,16 +31,11 @@ from .views import check_fit_shapes, check_views
 
 __all__ = ["MultiviewSubspaceClustering"]
 
+_VIEWS = {"views": UNUSED}
 _NAME = "MultiviewSubspaceClustering"
-_NETWORK = ("subspace_dim", "ambient_dim", "rows", "shared_encoder")
-_LOSS = (
-    "consistency_weight",
-    "balance_weight",
-    "contrastive_weight",
-    "cluster_weight",
-    "temperature",
-    "cluster_temperature",
-)
+_SIZES = ("subspace_dim", "ambient_dim", "rows")
+_WEIGHTS = ("consistency_weight", "balance_weight", "contrastive_weight", "cluster_weight")
+_TEMPERATURES = ("temperature", "cluster_temperature")
 
 
 class MultiviewSubspaceClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
@@ -116,6 +113,12 @@ class MultiviewSubspaceClustering(ClusterMixin, BaseEstimator):  # type: ignore[
         ((60,), 60, 2)
     """
 
+    # views are the data, not metadata that a pipeline routes
+    __metadata_request__fit = _VIEWS
+    __metadata_request__predict = _VIEWS
+    __metadata_request__predict_proba = _VIEWS
+    __metadata_request__transform = _VIEWS
+
     def __init__(
         self,
         n_clusters: int,
@@ -157,13 +160,14 @@ class MultiviewSubspaceClustering(ClusterMixin, BaseEstimator):  # type: ignore[
         self.verbose = verbose
         self.device = device
 
+    @plain_computation
     def fit(self, views: Sequence[Any], y: object = None) -> Self:
         """Train on the views of N samples; ``y`` is ignored.
 
         Raises:
             GeowarpError: see the class; what was fitted before then stays.
         """
-        check_integer("n_clusters", self.n_clusters, 2)
+        arguments = self._network_arguments()
         tensors, loss, device = check_views(views), self._make_loss(), check_device(self.device)
         settings = self._training_settings(len(tensors[0]))
         self._check_samples(len(tensors[0]), settings.batch_size)
@@ -171,7 +175,7 @@ class MultiviewSubspaceClustering(ClusterMixin, BaseEstimator):  # type: ignore[
         shapes = [tuple(view.shape[1:]) for view in tensors]
         scalings = [fit_scaling(view) for view in tensors]
         scaled = [scaling(view) for scaling, view in zip(scalings, tensors, strict=True)]
-        seed, arguments = draw_seed(self.random_state), self._network_arguments()
+        seed = draw_seed(self.random_state)
         with epoch_bar(settings.max_epochs, self.verbose) as progress, isolated_randomness(seed, device):
             network = self._make_network(shapes, arguments).to(device, torch.float32)
             graph = nearest_neighbors(scaled, n_neighbors)
@@ -245,6 +249,7 @@ class MultiviewSubspaceClustering(ClusterMixin, BaseEstimator):  # type: ignore[
             ) from error
 
     @classmethod
+    @plain_computation
     def _from_record(cls, record: Record, device: str | torch.device | None) -> Self:
         values = record.values
         model = cls(**{name: from_json(value) for name, value in values["parameters"].items()})
@@ -255,7 +260,7 @@ class MultiviewSubspaceClustering(ClusterMixin, BaseEstimator):  # type: ignore[
         arguments = {name: from_json(value) for name, value in values["network"].items()}
         with isolated_randomness(0, torch.device("cpu")):
             network = model._make_network(shapes, arguments)
-        network.load_state_dict(record.under("network."))
+        network.to(torch.float32).load_state_dict(record.under("network."))
         network.to(place).eval()
         shifts, factors = record.under("shift."), record.under("factor.")
         scalings = [ViewScaling(shifts[str(index)], factors[str(index)]) for index in range(len(shapes))]
@@ -264,7 +269,11 @@ class MultiviewSubspaceClustering(ClusterMixin, BaseEstimator):  # type: ignore[
         return model
 
     def _network_arguments(self) -> dict[str, Any]:
-        return {"num_clusters": int(self.n_clusters), **{name: getattr(self, name) for name in _NETWORK}}
+        return {
+            "num_clusters": check_integer("n_clusters", self.n_clusters, 2),
+            **{name: check_integer(name, getattr(self, name), 1) for name in _SIZES},
+            "shared_encoder": check_optional_bool("shared_encoder", self.shared_encoder),
+        }
 
     def _make_network(
         self, view_shapes: Sequence[tuple[int, ...]], arguments: dict[str, Any]
@@ -272,13 +281,15 @@ class MultiviewSubspaceClustering(ClusterMixin, BaseEstimator):  # type: ignore[
         return MultiviewSubspaceNetwork(view_shapes, **arguments)
 
     def _make_loss(self) -> nn.Module:
-        return MultiviewClusteringLoss(**{name: getattr(self, name) for name in _LOSS})
+        weights = {name: check_number(name, getattr(self, name), zero=True) for name in _WEIGHTS}
+        temperatures = {name: check_number(name, getattr(self, name)) for name in _TEMPERATURES}
+        return MultiviewClusteringLoss(**weights, **temperatures)
 
     def _training_settings(self, samples: int) -> TrainingSettings:
         return TrainingSettings(
             check_integer("max_epochs", self.max_epochs, 0),
             self._batch_size(samples, 2),
-            check_positive("learning_rate", self.learning_rate),
+            check_number("learning_rate", self.learning_rate),
         )
 
     def _batch_size(self, samples: int, least: int) -> int:
@@ -307,6 +318,7 @@ class MultiviewSubspaceClustering(ClusterMixin, BaseEstimator):  # type: ignore[
                 NumericalWarning,
             )
 
+    @plain_computation
     def _infer(self, views: Sequence[Any]) -> Predictions:
         check_is_fitted(self)
         tensors = check_views(views)

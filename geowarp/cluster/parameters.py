@@ -9,7 +9,7 @@ import torch
 
 from ..errors import GeowarpError
 
-__all__ = ["check_device", "check_integer", "check_positive", "from_json", "to_json"]
+__all__ = ["check_device", "check_integer", "check_number", "check_optional_bool", "from_json", "to_json"]
 
 
 def check_integer(name: str, value: object, least: int) -> int:
@@ -31,19 +31,36 @@ def check_integer(name: str, value: object, least: int) -> int:
     return int(value)
 
 
-def check_positive(name: str, value: object) -> float:
-    """Return a positive finite number.
+def check_number(name: str, value: object, *, zero: bool = False) -> float:
+    """Return a positive finite number; with ``zero`` also 0.
 
     Raises:
         GeowarpError: for anything else.
 
     Example:
-        >>> check_positive("learning_rate", 1e-3)
+        >>> check_number("learning_rate", 1e-3)
         0.001
     """
-    if not isinstance(value, numbers.Real) or isinstance(value, bool) or not 0 < float(value) < math.inf:
-        raise GeowarpError(f"{name} = {value!r} must be a positive number")
-    return float(value)
+    real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    number = float(value) if real else math.nan  # type: ignore[arg-type]
+    if not (0 < number < math.inf or (zero and number == 0)):
+        raise GeowarpError(f"{name} = {value!r} must be a positive number{', or 0' if zero else ''}")
+    return number
+
+
+def check_optional_bool(name: str, value: object) -> bool | None:
+    """Return True, False or None.
+
+    Raises:
+        GeowarpError: for anything else.
+
+    Example:
+        >>> check_optional_bool("shared_encoder", np.True_)
+        True
+    """
+    if value is not None and not isinstance(value, bool | np.bool_):
+        raise GeowarpError(f"{name} = {value!r} must be True, False or None")
+    return None if value is None else bool(value)
 
 
 def check_device(device: Any) -> torch.device:

@@ -111,12 +111,13 @@ def train(
     network.train()
     losses: list[float] = []
     for _ in range(settings.max_epochs):
-        mean = _epoch(network, loss, views, graph, settings.batch_size, generator, optimizer)
+        remedy = f"in epoch {len(losses) + 1}; lower learning_rate={settings.learning_rate}"
+        try:
+            mean = _epoch(network, loss, views, graph, settings.batch_size, generator, optimizer)
+        except (NonFiniteError, torch.linalg.LinAlgError) as error:  # type: ignore[attr-defined]
+            raise NonFiniteError(f"training diverged {remedy} ({error})") from error
         if not torch.isfinite(mean):
-            raise NonFiniteError(
-                f"the loss is {mean.item()} in epoch {len(losses) + 1}; lower "
-                f"learning_rate={settings.learning_rate}"
-            )
+            raise NonFiniteError(f"the loss is {mean.item()} {remedy}")
         schedule.step()
         losses.append(mean.item())
         progress(losses[-1])
