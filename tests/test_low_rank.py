@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 from low_rank_cases import MANIFOLDS, OPTIONS, dense, gram_error, mean_square, randomised
+from subspace_cases import Sizes
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from geowarp.manifolds import Manifold, Stiefel
 from geowarp.manifolds.parameter import named_manifolds
@@ -74,21 +74,6 @@ def test_gradients_equal_finite_differences(manifold: Manifold | None) -> None:
             return out
 
         assert torch.autograd.gradcheck(call, (x, *values))
-
-
-class Sizes(TorchDispatchMode):
-    """Records the size of the largest tensor that any operation returns."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.largest = 0
-
-    def __torch_dispatch__(
-        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        out = function(*args, **(kwargs or {}))
-        self.largest = max([self.largest, *(t.numel() for t in (out,) if isinstance(t, Tensor))])
-        return out
 
 
 def test_the_matrix_is_not_formed() -> None:

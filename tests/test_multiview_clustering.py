@@ -1,13 +1,18 @@
 """The estimator of multiview clustering as scikit-learn's users meet it."""
 
+import ast
 import copy
+import inspect
 import pickle
+import re
 import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
+from inspect import Parameter
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -313,6 +318,18 @@ def test_modes_of_the_caller_have_no_effect(mode: Callable[[], AbstractContextMa
     with mode():
         model = estimator().fit(two_views())
         np.testing.assert_array_equal(model.predict_proba(two_views()), expected.predict_proba(two_views()))
+
+
+def test_the_page_names_every_parameter_with_its_default() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "clustering.md").read_text(encoding="utf-8")
+    table = page.partition("## Parameters")[2].partition("\n## ")[0]
+    documented: dict[str, Any] = {}
+    for row in re.findall(r"^\|( `.*)$", table, re.MULTILINE):
+        names, values, _ = row.split("|", 2)
+        defaults = ast.literal_eval(f"[{values.strip()}]") or [Parameter.empty]
+        documented |= dict(zip(re.findall(r"`(\w+)`", names), defaults, strict=True))
+    signature = inspect.signature(MultiviewSubspaceClustering).parameters
+    assert documented == {name: parameter.default for name, parameter in signature.items()}
 
 
 def test_views_are_data_and_no_metadata() -> None:
