@@ -116,6 +116,12 @@ def test_shapes_that_are_refused() -> None:
             EmbeddingClassifier(6, 3, 4, maps=2)(torch.zeros(shape))
 
 
+@pytest.mark.parametrize(("n", "num_classes", "maps"), [(0, 3, None), (5, 0, None), (5, 3, 0)])
+def test_sizes_of_a_linear_head_that_are_refused(n: int, num_classes: int, maps: int | None) -> None:
+    with pytest.raises(GeowarpError, match=f"num_classes = {num_classes} and maps = {maps} need 1 or more"):
+        EmbeddingClassifier(n, 2, num_classes, maps=maps)
+
+
 def test_sizes_are_whole_numbers_of_any_kind() -> None:
     size: Any = np.int64(5)
     assert Grassmann().random(3, size, np.int32(2)).shape == (3, 5, 2)  # type: ignore[arg-type]

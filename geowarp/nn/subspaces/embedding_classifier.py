@@ -19,6 +19,9 @@ class EmbeddingClassifier(nn.Module):
         num_classes: how many classes.
         maps: how many subspaces an input consists of; None for one, ``(..., n, k)``.
 
+    Raises:
+        GeowarpError: for sizes below 1.
+
     References:
         Huang, Wu, Van Gool, Building deep networks on Grassmann manifolds, AAAI (2018), section 3.4.
 
@@ -29,9 +32,13 @@ class EmbeddingClassifier(nn.Module):
 
     def __init__(self, n: int, k: int, num_classes: int, *, maps: int | None = None) -> None:
         super().__init__()
+        if min(n, num_classes, 1 if maps is None else maps) < 1:
+            raise GeowarpError(
+                f"EmbeddingClassifier: n = {n}, num_classes = {num_classes} and maps = {maps} need 1 or more"
+            )
         self.n, self.maps = n, maps
         self.embedding = ProjectionEmbedding()
-        self.linear = nn.Linear((maps or 1) * n * (n + 1) // 2, num_classes)
+        self.linear = nn.Linear((1 if maps is None else maps) * n * (n + 1) // 2, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits of bases ``(..., [maps,] n, k)``, ``(..., num_classes)``.
