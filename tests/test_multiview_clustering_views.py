@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 import torch
+from multiview_clustering_cases import estimator, two_views
 from sklearn.preprocessing import StandardScaler
 
 from geowarp.cluster.scaling import fit_scaling
@@ -140,8 +141,15 @@ def test_the_statistics_do_not_depend_on_the_blocks(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_view_without_information_and_a_sample_beyond_float32() -> None:
-    with pytest.raises(GeowarpError, match=r"shape \(5, 2, 2\) is constant"):
+    with pytest.raises(GeowarpError, match=r"view is constant, shape \(5, 2, 2\)"):
         fit_scaling(torch.full((5, 2, 2), 3))
     scaling = fit_scaling(torch.tensor([[0.0], [1.0]]).double())
     with pytest.raises(NonFiniteError, match="sample 1 is too far"):
         scaling(torch.tensor([[0.0], [1e300]]).double())
+
+
+def test_a_sample_out_of_range_is_named_with_its_view() -> None:
+    first, second = two_views()
+    second[4] *= 1e60
+    with pytest.raises(NonFiniteError, match="view 1: sample 4 is too far from the fitted ones"):
+        estimator(max_epochs=0).fit(two_views()).predict([first, second])

@@ -24,7 +24,7 @@ from .parameters import check_device, check_integer, check_number, check_optiona
 from .plain_computation import plain_computation
 from .progress import epoch_bar
 from .randomness import draw_seed, isolated_randomness
-from .scaling import ViewScaling, fit_scaling
+from .scaling import ViewScaling, fit_scaling, scale_views
 from .storage import Record, read_record, write_record
 from .training import TrainingSettings, default_batch_size, smallest_batch, train
 from .views import check_fit_shapes, check_views
@@ -173,8 +173,8 @@ class MultiviewSubspaceClustering(ClusterMixin, BaseEstimator):  # type: ignore[
         self._check_samples(len(tensors[0]), settings.batch_size)
         n_neighbors = self._neighbors(len(tensors[0]))
         shapes = [tuple(view.shape[1:]) for view in tensors]
-        scalings = [fit_scaling(view) for view in tensors]
-        scaled = [scaling(view) for scaling, view in zip(scalings, tensors, strict=True)]
+        scalings = [fit_scaling(view, f"view {index}") for index, view in enumerate(tensors)]
+        scaled = scale_views(scalings, tensors)
         seed = draw_seed(self.random_state)
         with epoch_bar(settings.max_epochs, self.verbose) as progress, isolated_randomness(seed, device):
             network = self._make_network(shapes, arguments).to(device, torch.float32)
@@ -323,7 +323,7 @@ class MultiviewSubspaceClustering(ClusterMixin, BaseEstimator):  # type: ignore[
         check_is_fitted(self)
         tensors = check_views(views)
         check_fit_shapes(tensors, self.view_shapes_)
-        scaled = [scaling(view) for scaling, view in zip(self._scalings, tensors, strict=True)]
+        scaled = scale_views(self._scalings, tensors)
         return infer(self.network_, scaled, self._batch_size(len(tensors[0]), 1))
 
     def _restore(

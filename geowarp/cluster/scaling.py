@@ -1,6 +1,6 @@
 """Standardisation of a view, with the statistics of the views that were fitted."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..errors import GeowarpError, NonFiniteError
 
-__all__ = ["ViewScaling", "fit_scaling"]
+__all__ = ["ViewScaling", "fit_scaling", "scale_views"]
 
 _ENTRIES = 2**22  # of a block that is held in double precision
 
@@ -31,8 +31,8 @@ class ViewScaling:
     shift: Tensor
     factor: Tensor
 
-    def __call__(self, view: Tensor) -> Tensor:
-        """Return the scaled view, float32, on its device.
+    def __call__(self, view: Tensor, name: str = "view") -> Tensor:
+        """Return the scaled view, float32, on its device; ``name`` is for the message.
 
         Raises:
             NonFiniteError: where an entry is too large for float32.
@@ -42,12 +42,12 @@ class ViewScaling:
         if not scaled.isfinite().all():
             sample = int(scaled.isfinite().flatten(1).all(1).logical_not().nonzero()[0])
             raise NonFiniteError(
-                f"sample {sample} is too far from the fitted ones for float32; drop it, or scale it"
+                f"{name}: sample {sample} is too far from the fitted ones for float32; drop it, or scale it"
             )
         return scaled
 
 
-def fit_scaling(view: Tensor) -> ViewScaling:
+def fit_scaling(view: Tensor, name: str = "view") -> ViewScaling:
     """Return the scaling to mean 0 and variance 1, by feature for vectors ``(N, d)``, as a whole for images.
 
     Raises:
@@ -75,9 +75,24 @@ def fit_scaling(view: Tensor) -> ViewScaling:
     factor = factor.where(factor.isfinite(), 0.0)
     if not factor.any():
         raise GeowarpError(
-            f"a view of shape {tuple(view.shape)} is constant, so it tells no samples apart; leave it out"
+            f"{name} is constant, shape {tuple(view.shape)}, so it tells no samples apart; leave it out"
         )
     return ViewScaling((peak * centre).cpu(), factor.cpu())
+
+
+def scale_views(scalings: Sequence[ViewScaling], views: Sequence[Tensor]) -> list[Tensor]:
+    """Return each view by its scaling.
+
+    Raises:
+        NonFiniteError: where an entry is too large for float32, with the number of the view.
+
+    Example:
+        >>> scaling = ViewScaling(torch.ones(1).double(), torch.ones(1).double())
+        >>> scale_views([scaling, scaling], [torch.tensor([[1.0]]), torch.tensor([[3.0]])])
+        [tensor([[0.]]), tensor([[2.]])]
+    """
+    pairs = enumerate(zip(scalings, views, strict=True))
+    return [scaling(view, f"view {index}") for index, (scaling, view) in pairs]
 
 
 def _blocks(view: Tensor) -> Iterator[Tensor]:
