@@ -119,8 +119,9 @@ def test_a_start_with_fewer_points_than_clusters() -> None:
         ({"n_neighbors": 0}, "n_neighbors = 0 must be an integer of at least 1"),
         ({"n_neighbors": 2.5}, "n_neighbors = 2.5 must be an integer"),
         ({"n_neighbors": None}, "n_neighbors = None must be an integer"),
-        ({"consistency_weight": -1.0}, "consistency_weight = -1.0 must be finite, 0 or more"),
-        ({"temperature": 0.0}, "temperature is 0.0; it must be positive"),
+        ({"consistency_weight": -1.0}, "consistency_weight = -1.0 must be a positive number, or 0"),
+        ({"temperature": 0.0}, "temperature = 0.0 must be a positive number"),
+        ({"subspace_dim": 20}, "subspace_dim = 20, ambient_dim = 16"),
         ({"batch_size": 2}, "89 samples in batches of batch_size = 2 leave one by itself"),
     ],
 )

@@ -175,6 +175,8 @@ class MultiviewSubspaceClustering(ClusterMixin, BaseEstimator):  # type: ignore[
         shapes = [tuple(view.shape[1:]) for view in tensors]
         scalings = [fit_scaling(view, f"view {index}") for index, view in enumerate(tensors)]
         scaled = scale_views(scalings, tensors)
+        with torch.device("meta"):  # refuses sizes that do not fit together before a seed is drawn
+            self._make_network(shapes, arguments)
         seed = draw_seed(self.random_state)
         with epoch_bar(settings.max_epochs, self.verbose) as progress, isolated_randomness(seed, device):
             network = self._make_network(shapes, arguments).to(device, torch.float32)

@@ -187,8 +187,12 @@ class _OfColumns(torch.autograd.Function):
         x = x / size
         solve = _solve_by_rows if x.shape[-2] <= x.shape[-1] else _solve_by_columns
         solution, of_columns = solve(x, basis, others, values, grad)
-        right = torch.cat([basis.mT @ x, of_columns.mT], -2)
-        return torch.cat([solution, basis], -1) @ right / size, None, None, None
+        if 2 * basis.shape[-1] > min(x.shape[-2:]):  # then the factors side by side exceed x
+            gradient = (solution @ (basis.mT @ x)).add_(basis @ of_columns.mT)
+        else:
+            right = torch.cat([basis.mT @ x, of_columns.mT], -2)
+            gradient = torch.cat([solution, basis], -1) @ right
+        return gradient / size, None, None, None
 
 
 def _size(largest: Tensor) -> Tensor:
