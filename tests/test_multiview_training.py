@@ -4,6 +4,7 @@ import importlib.util
 import io
 import os
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -215,3 +216,14 @@ def test_multi_coil_10(coil: tuple[Views, NDArray[np.int64]]) -> None:
     views, labels = coil
     model = MultiviewSubspaceClustering(10, max_epochs=15, random_state=0).fit(views)
     assert clustering_accuracy(labels, model.labels_) >= 0.99
+
+
+def test_threads_do_not_disturb_each_other() -> None:
+    def probabilities(seed: int) -> Any:
+        return estimator(random_state=seed, max_epochs=0).fit(two_views()).predict_proba(two_views())
+
+    with ThreadPoolExecutor(4) as threads:
+        first, *others = threads.map(probabilities, [0, 1, 0, 1, 0])
+    np.testing.assert_allclose(first, probabilities(0), atol=1e-4)
+    for other in others[1::2]:
+        np.testing.assert_allclose(other, first, atol=1e-4)

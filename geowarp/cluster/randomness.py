@@ -1,5 +1,6 @@
 """Randomness that leaves the global generators as they were."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,6 +11,8 @@ from sklearn.utils import check_random_state
 from ..errors import GeowarpError
 
 __all__ = ["draw_seed", "isolated_randomness"]
+
+_GENERATORS = threading.RLock()
 
 
 def draw_seed(random_state: object) -> int:
@@ -36,6 +39,8 @@ def draw_seed(random_state: object) -> int:
 def isolated_randomness(seed: int, device: torch.device) -> Iterator[None]:
     """Seed torch's generators of the CPU and of a device, and put back their states afterwards.
 
+    The generators belong to the process, so threads wait for each other.
+
     Example:
         >>> before = torch.get_rng_state()
         >>> with isolated_randomness(0, torch.device("cpu")):
@@ -44,13 +49,13 @@ def isolated_randomness(seed: int, device: torch.device) -> Iterator[None]:
         True
     """
     if device.type == "cpu":
-        with torch.random.fork_rng(devices=[]):
+        with _GENERATORS, torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             yield
         return
     module = torch.get_device_module(device)
     index = module.current_device() if device.index is None else device.index
-    with torch.random.fork_rng(devices=[index], device_type=device.type):
+    with _GENERATORS, torch.random.fork_rng(devices=[index], device_type=device.type):
         torch.default_generator.manual_seed(seed)
         module.set_rng_state(torch.Generator(device).manual_seed(seed).get_state(), index)
         yield
