@@ -3,8 +3,8 @@
 import importlib.util
 import io
 import os
+import threading
 import zipfile
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from geowarp.cluster import MultiviewSubspaceClustering
 from geowarp.cluster.initialization import initialize_clusters
 from geowarp.cluster.neighbors import nearest_neighbors
+from geowarp.cluster.randomness import isolated_randomness
 from geowarp.cluster.training import TrainingSettings, train
 from geowarp.errors import GeowarpError
 from geowarp.metrics import clustering_accuracy
@@ -218,12 +219,16 @@ def test_multi_coil_10(coil: tuple[Views, NDArray[np.int64]]) -> None:
     assert clustering_accuracy(labels, model.labels_) >= 0.99
 
 
-def test_threads_do_not_disturb_each_other() -> None:
-    def probabilities(seed: int) -> Any:
-        return estimator(random_state=seed, max_epochs=0).fit(two_views()).predict_proba(two_views())
+def test_threads_wait_for_each_other_s_generators() -> None:
+    entered = threading.Event()
 
-    with ThreadPoolExecutor(4) as threads:
-        first, *others = threads.map(probabilities, [0, 1, 0, 1, 0])
-    np.testing.assert_allclose(first, probabilities(0), atol=1e-4)
-    for other in others[1::2]:
-        np.testing.assert_allclose(other, first, atol=1e-4)
+    def enter() -> None:
+        with isolated_randomness(1, torch.device("cpu")):
+            entered.set()
+
+    thread = threading.Thread(target=enter)
+    with isolated_randomness(0, torch.device("cpu")):
+        thread.start()
+        assert not entered.wait(0.1)
+    thread.join()
+    assert entered.is_set()
