@@ -1,8 +1,8 @@
 """Estimators with scikit-learn's interface; needs ``pip install 'geowarp[cluster]'``."""
 
-from .extras import import_extra
+from .._extras import import_extra
 
-import_extra("sklearn", "geowarp.cluster")
+import_extra("sklearn", "cluster", "geowarp.cluster")
 
 from .multiview_subspace_clustering import MultiviewSubspaceClustering  # noqa: E402
 

@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 from typing_extensions import Self
 
+from .._device import usable_device
 from .._warn import warn
 from ..errors import GeowarpError, NumericalWarning
 from ..metrics import view_agreement
@@ -20,7 +21,7 @@ from ..nn import MultiviewClusteringLoss, MultiviewSubspaceNetwork
 from .inference import Predictions, infer
 from .initialization import initialize_clusters
 from .neighbors import nearest_neighbors
-from .parameters import check_device, check_integer, check_number, check_optional_bool, from_json, to_json
+from .parameters import check_integer, check_number, check_optional_bool, from_json, to_json
 from .plain_computation import plain_computation
 from .progress import epoch_bar
 from .randomness import draw_seed, isolated_randomness
@@ -168,7 +169,7 @@ class MultiviewSubspaceClustering(ClusterMixin, BaseEstimator):  # type: ignore[
             GeowarpError: see the class; what was fitted before then stays.
         """
         arguments = self._network_arguments()
-        tensors, loss, device = check_views(views), self._make_loss(), check_device(self.device)
+        tensors, loss, device = check_views(views), self._make_loss(), usable_device(self.device, "device =")
         settings = self._training_settings(len(tensors[0]))
         self._check_samples(len(tensors[0]), settings.batch_size)
         n_neighbors = self._neighbors(len(tensors[0]))
@@ -257,7 +258,7 @@ class MultiviewSubspaceClustering(ClusterMixin, BaseEstimator):  # type: ignore[
         model = cls(**{name: from_json(value) for name, value in values["parameters"].items()})
         if device is not None:
             model.device = device
-        place = check_device(model.device)
+        place = usable_device(model.device, "device =")
         shapes = [tuple(shape) for shape in values["view_shapes"]]
         arguments = {name: from_json(value) for name, value in values["network"].items()}
         with isolated_randomness(0, torch.device("cpu")):

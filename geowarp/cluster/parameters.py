@@ -9,7 +9,7 @@ import torch
 
 from ..errors import GeowarpError
 
-__all__ = ["check_device", "check_integer", "check_number", "check_optional_bool", "from_json", "to_json"]
+__all__ = ["check_integer", "check_number", "check_optional_bool", "from_json", "to_json"]
 
 
 def check_integer(name: str, value: object, least: int) -> int:
@@ -61,25 +61,6 @@ def check_optional_bool(name: str, value: object) -> bool | None:
     if value is not None and not isinstance(value, bool | np.bool_):
         raise GeowarpError(f"{name} = {value!r} must be True, False or None")
     return None if value is None else bool(value)
-
-
-def check_device(device: Any) -> torch.device:
-    """Return a device that can be used here.
-
-    Raises:
-        GeowarpError: for any other.
-
-    Example:
-        >>> check_device("cpu")
-        device(type='cpu')
-    """
-    try:
-        found = torch.device(device)
-        torch.zeros(1, device=found).item()
-    except (AssertionError, RuntimeError, NotImplementedError, TypeError) as error:
-        available = "cpu, cuda" if torch.cuda.is_available() else "cpu"
-        raise GeowarpError(f"device = {device!r} cannot be used here; there is: {available}") from error
-    return found
 
 
 def to_json(name: str, value: Any) -> Any:

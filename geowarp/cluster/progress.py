@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from .extras import import_extra
+from .._extras import import_extra
 
 __all__ = ["epoch_bar"]
 
@@ -22,7 +22,7 @@ def epoch_bar(epochs: int, verbose: bool) -> Iterator[Callable[[float], None]]:
     if not verbose:
         yield lambda loss: None
         return
-    tqdm = import_extra("tqdm", "MultiviewSubspaceClustering(verbose=True)").tqdm
+    tqdm = import_extra("tqdm", "cluster", "MultiviewSubspaceClustering(verbose=True)").tqdm
     with tqdm(total=epochs, unit="epoch", dynamic_ncols=True) as bar:
 
         def advance(loss: float) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .._extras import import_extra
 from ..errors import GeowarpError
-from .extras import import_extra
 
 __all__ = ["Record", "read_record", "write_record"]
 
@@ -46,7 +46,7 @@ def write_record(path: str | os.PathLike[str], record: Record) -> None:
         >>> read_record(path, "Model").tensors
         {'weight': tensor([0., 0.])}
     """
-    save = import_extra("safetensors.torch", "save").save
+    save = import_extra("safetensors.torch", "cluster", "save").save
     target = Path(path)
     metadata = {
         "format": _FORMAT,
@@ -77,7 +77,7 @@ def read_record(path: str | os.PathLike[str], model: str) -> Record:
         >>> read_record(path, "Model").values
         {'n_clusters': 3}
     """
-    safetensors = import_extra("safetensors", "load")
+    safetensors = import_extra("safetensors", "cluster", "load")
     if not Path(path).is_file():
         raise FileNotFoundError(f"there is no file {os.fspath(path)}")
     try:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from .._device import usable_device
 from ..errors import GeowarpError
 
 __all__ = ["Arguments", "add_arguments", "check_arguments", "require_extras"]
@@ -59,13 +60,7 @@ def require_extras() -> None:
 def _device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, dtype=torch.float64, device=device).item()
-    except (AssertionError, RuntimeError, NotImplementedError, TypeError) as error:
-        available = "cpu, cuda" if torch.cuda.is_available() else "cpu"
-        raise GeowarpError(f"--device {name!r} cannot be used here; there is: auto, {available}") from error
-    return device
+    return usable_device(name, "--device", "auto", dtype=torch.float64)
 
 
 def _check_folder(out: Path) -> None:

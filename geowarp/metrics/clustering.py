@@ -1,7 +1,7 @@
 """Scores of a clustering against the classes of its samples, and the agreement of views."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import count
 from typing import Any, NamedTuple
 
@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .._extras import import_extra
 from ..errors import GeowarpError
 from .labels import Labels, Partition, contingency, numbered, numbered_pair
 
@@ -266,9 +267,5 @@ def _array(names: list[Any]) -> NDArray[Any]:
 
 
 def _of_scikit(score: str, true: Partition, pred: Partition) -> float:
-    try:
-        from sklearn.metrics import cluster
-    except ImportError as error:
-        raise GeowarpError(f"{score} needs scikit-learn: pip install 'geowarp[cluster]'") from error
-    function: Callable[..., float] = getattr(cluster, score)
+    function = getattr(import_extra("sklearn.metrics.cluster", "cluster", score), score)
     return float(function(true.codes, pred.codes))

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ...errors import GeowarpError
+from ..._extras import import_extra
 
 __all__ = ["COLOURS", "STYLE", "drawing"]
 
@@ -39,12 +39,9 @@ def drawing(axes: Any, size: tuple[float, float]) -> Iterator[Any]:
         >>> from matplotlib import pyplot
         >>> pyplot.close(axes.figure)
     """
-    try:
-        from matplotlib import pyplot, rc_context
-    except ImportError as error:
-        raise GeowarpError("plots need matplotlib: pip install 'geowarp[plot]'") from error
+    pyplot = import_extra("matplotlib.pyplot", "plot", "a plot")
     if axes is not None:
         yield axes
         return
-    with rc_context(STYLE):
+    with pyplot.rc_context(STYLE):
         yield pyplot.subplots(figsize=size, layout="constrained")[1]
