@@ -1,0 +1,1 @@
+"""Attention whose weights come from distances on a manifold."""
