@@ -4,6 +4,8 @@ from .base import Manifold
 from .birkhoff import BirkhoffPolytope
 from .euclidean import Euclidean
 from .grassmann import Grassmann
+from .grassmann_projectors import GrassmannProjectors
+from .gyrovector import GyrovectorSpace
 from .karcher import KarcherMean, karcher_mean
 from .lorentz import Lorentz
 from .oblique import Oblique
@@ -31,6 +33,8 @@ __all__ = [
     "EuclideanMetric",
     "Exponential",
     "Grassmann",
+    "GrassmannProjectors",
+    "GyrovectorSpace",
     "KarcherMean",
     "LogCholeskySPD",
     "LogEuclideanSPD",

@@ -20,6 +20,7 @@ _COMPUTED = (
     *("projx", "proju", "egrad2rgrad", "inner", "norm", "retr", "expmap", "logmap"),
     *("transp", "retr_transp", "expmap_transp", "transp_follow_retr", "transp_follow_expmap"),
     *("dist", "dist2", "cdist", "component_inner", "geodesic", "geodesic_unit", "mean", "solve_mean"),
+    *("gyro_add", "gyro_neg", "gyro_scale", "gyro_sub", "gyration"),
 )
 
 

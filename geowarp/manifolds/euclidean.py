@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from .base import Manifold
+from .gyrovector import GyrovectorSpace
 from .karcher import KarcherMean, describe_mean, normalized_weights
 from .linalg import safe_sqrt
 from .linalg.broadcasting import broadcast_shapes
@@ -14,7 +14,7 @@ from .linalg.dimensions import append_dimensions
 __all__ = ["Euclidean"]
 
 
-class Euclidean(Manifold):
+class Euclidean(GyrovectorSpace):
     """Flat space of tensors, whose last ``ndim`` dimensions are one point.
 
     Args:
@@ -107,6 +107,26 @@ class Euclidean(Manifold):
     def solve_mean(self, x: Tensor, weights: Tensor | None = None) -> KarcherMean:
         """Return the mean, its residual and its radius."""
         return describe_mean(self, x, normalized_weights(x, weights, self.ndim), self.mean(x, weights))
+
+    def gyro_add(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return ``x + y``."""
+        return x + y
+
+    def gyro_neg(self, x: Tensor) -> Tensor:
+        """Return ``−x``."""
+        return -x
+
+    def gyro_sub(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return ``x − y``."""
+        return x - y
+
+    def gyro_scale(self, t: Tensor | float, x: Tensor) -> Tensor:
+        """Return ``t x``; t broadcasts with the batch dimensions of x."""
+        return append_dimensions(torch.as_tensor(t, dtype=x.dtype, device=x.device), self.ndim) * x
+
+    def gyration(self, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
+        """Return ``z``: addition is a group."""
+        return z.expand(broadcast_shapes(x.shape, y.shape, z.shape))
 
     def uniqueness_radius(self) -> float:
         """Return infinity."""

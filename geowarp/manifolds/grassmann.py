@@ -7,11 +7,15 @@ import torch
 from torch import Tensor
 
 from .grassmann_distance import distance, logarithm, pairwise_distance
+from .grassmann_gyro import scaled, total
 from .grassmann_mean import SubspaceVariance
-from .linalg import newton_schulz, polar_factor
+from .gyrovector import GyrovectorSpace
+from .linalg import full_precision, newton_schulz, polar_factor
 from .linalg.broadcasting import broadcast_shapes
+from .linalg.dimensions import append_dimensions
 from .linalg.dominant_subspace import dominant_subspace
 from .linalg.eigenfunction import symmetric_function
+from .linalg.leading_subspace import leading_eigenvectors
 from .linalg.product import add_product
 from .linalg.trigonometric import cos_sqrt, sinc_sqrt, versine_sqrt
 from .orthonormal import OrthonormalFrames
@@ -19,7 +23,7 @@ from .orthonormal import OrthonormalFrames
 __all__ = ["Grassmann"]
 
 
-class Grassmann(OrthonormalFrames):
+class Grassmann(OrthonormalFrames, GyrovectorSpace):
     """k-dimensional subspaces of R^n, points ``(..., n, k)`` with orthonormal columns that span them.
 
     Every function of points is invariant under ``x → x Q`` with orthogonal Q. Tangent vectors are horizontal,
@@ -114,3 +118,44 @@ class Grassmann(OrthonormalFrames):
     def initial_mean(self, x: Tensor, weights: Tensor) -> Tensor:
         """Return nearly the mean of the projectors, the top k eigenvectors of ``Σ w_i x_i x_iᵀ``."""
         return dominant_subspace(x, weights, iterations=4)
+
+    # --- gyrovector operations ---
+
+    def gyro_add(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return ``x ⊕ y = expm(Ω_x) y``, a basis that turns with y.
+
+        ``Ω_x = [[0, −Bᵀ], [B, 0]]`` with B the lower n − k rows of the logarithm of span(x) at the first k
+        unit vectors. Nothing is n x n.
+
+        References:
+            Nguyen, The gyro-structure of some matrix manifolds, NeurIPS (2022), section 3; Nguyen, Yang,
+            Building neural networks on matrix manifolds: a gyrovector space approach, ICML (2023).
+        """
+        return total(x, y)
+
+    def gyro_scale(self, t: Tensor | float, x: Tensor) -> Tensor:
+        """Return ``t ⊙ x = expm(t Ω_x) E``; t broadcasts with the batch dimensions of x."""
+        return scaled(append_dimensions(torch.as_tensor(t, dtype=x.dtype, device=x.device), 2), x)
+
+    def to_projector(self, x: Tensor) -> Tensor:
+        """Return the orthogonal projector ``x xᵀ``, ``(..., n, n)``, a point of ``GrassmannProjectors``.
+
+        Example:
+            >>> Grassmann().to_projector(torch.tensor([[1.0], [0.0]]))
+            tensor([[1., 0.],
+                    [0., 0.]])
+        """
+        return x @ x.mT
+
+    def from_projector(self, p: Tensor, k: int) -> Tensor:
+        """Return the basis ``(..., n, k)`` of the k largest eigenvalues of symmetric ``(..., n, n)``.
+
+        The gradient is that of the span.
+
+        Example:
+            >>> Grassmann().from_projector(torch.tensor([[0.0, 0.0], [0.0, 1.0]]), 1)
+            tensor([[0.],
+                    [1.]])
+        """
+        basis: Tensor = full_precision(leading_eigenvectors)(p, k).basis
+        return basis

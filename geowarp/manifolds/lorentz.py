@@ -194,6 +194,14 @@ class Lorentz(HyperbolicSpace):
         """Return ``x ⊖ y = x ⊕ (⊖y)``."""
         return lift(hyperboloid.boost(space(x), -space(y), self.k), self.k, x.dtype)
 
+    def gyro_neg(self, x: Tensor) -> Tensor:
+        """Return ``⊖x = (x_0, −x_s)``."""
+        return lift(-space(x), self.k, x.dtype)
+
+    def gyro_scale(self, t: Tensor | float, x: Tensor) -> Tensor:
+        """Return ``t ⊙ x``, the same as ``gyro_scalar_mul``."""
+        return self.gyro_scalar_mul(t, x)
+
     def gyro_coadd(self, x: Tensor, y: Tensor) -> Tensor:
         """Return ``x ⊞ y = x ⊕ gyr[x, ⊖y] y``, which commutes, and ``(x ⊞ y) ⊖ y = x``."""
         return lift(hyperboloid.cosum(space(x), space(y), self.k), self.k, x.dtype)

@@ -179,6 +179,22 @@ class PoincareBall(HyperbolicSpace):
 
     # --- Möbius operations ---
 
+    def gyro_add(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return ``x ⊕ y``, the same as ``mobius_add``."""
+        return ball.add(x, y, self.c)
+
+    def gyro_neg(self, x: Tensor) -> Tensor:
+        """Return ``⊖x = −x``."""
+        return -x
+
+    def gyro_sub(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return ``x ⊖ y``, the same as ``mobius_sub``."""
+        return ball.add(x, -y, self.c)
+
+    def gyro_scale(self, t: Tensor | float, x: Tensor) -> Tensor:
+        """Return ``t ⊙ x``, the same as ``mobius_scalar_mul``."""
+        return self.mobius_scalar_mul(t, x)
+
     def mobius_add(self, x: Tensor, y: Tensor) -> Tensor:
         """Return ``x ⊕ y``: y moved along the geodesic that leads from the origin to x.
 

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from .._geoopt import geoopt
-from ..errors import GeowarpError, NotOnManifoldError
-from .base import Manifold
+from ..errors import GeowarpError, NotOnManifoldError, UnavailableError
 from .grassmann import Grassmann
+from .gyrovector import GyrovectorSpace
 from .karcher import KarcherMean, describe_mean, normalized_weights
 from .linalg import full_precision, polar_factor, safe_sqrt, skew
 from .linalg.threads import is_concrete
@@ -23,7 +23,7 @@ __all__ = ["SPSD"]
 _SUBSPACES = Grassmann(Polar())
 
 
-class SPSD(Manifold):
+class SPSD(GyrovectorSpace):
     """Symmetric positive semidefinite n x n matrices X of rank r, as factors: points ``(..., n, r)``.
 
     A point is a factor Y of full column rank, ``X = Y Yᵀ``. Y and ``Y Q`` with orthogonal Q are one point:
@@ -281,6 +281,33 @@ class SPSD(Manifold):
         """Return the smaller one of π/4 and √k times that of the metric of the definite matrices."""
         radii = (_SUBSPACES.uniqueness_radius(), self.weight**0.5 * self.spd.uniqueness_radius())
         return math.nan if any(map(math.isnan, radii)) else min(radii)
+
+    # --- gyrovector operations ---
+
+    def gyro_add(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return the gyro-sums of both factors, ``(U_x ⊕ U_y, S_x ⊕ S_y)``.
+
+        References:
+            Nguyen, A Gyrovector space approach for symmetric positive semi-definite matrix learning, ECCV
+            (2022), section 3.2.
+        """
+        first, second = aligned_factor(x), aligned_factor(y)
+        basis = align(_SUBSPACES.gyro_add(first.basis, second.basis))[1]
+        return self.from_components(basis, self._gyro_spd().gyro_add(first.definite, second.definite))
+
+    def gyro_scale(self, t: Tensor | float, x: Tensor) -> Tensor:
+        """Return ``(t ⊙ U, t ⊙ S)``; t broadcasts with the batch dimensions of x."""
+        factor = aligned_factor(x)
+        basis = align(_SUBSPACES.gyro_scale(t, factor.basis))[1]
+        return self.from_components(basis, self._gyro_spd().gyro_scale(t, factor.definite))
+
+    def _gyro_spd(self) -> GyrovectorSpace:
+        if not isinstance(self.spd, GyrovectorSpace):
+            raise UnavailableError(
+                f"{self!r}: {self.spd!r} has no gyrovector operations; AffineInvariantSPD(), "
+                "LogEuclideanSPD() and LogCholeskySPD() have them"
+            )
+        return self.spd
 
     # --- points ---
 

@@ -4,6 +4,7 @@ import math
 
 from torch import Tensor
 
+from ..gyrovector import GyrovectorSpace
 from ..karcher import KarcherMean
 from ..linalg import safe_sqrt, sym
 from ..linalg.eigenfunction import symmetric_function
@@ -13,12 +14,13 @@ from ..weights import normalized_weights
 from .affine_invariant_distance import pairwise_squared_distance, squared_distance
 from .affine_invariant_mean import affine_invariant_mean, geometric_start
 from .points import SymmetricPositiveDefinite, cholesky, inverse_factor, inverse_triangular, nearly_positive
+from .power import matrix_power, symmetric_product
 from .whitened import whiten
 
 __all__ = ["AffineInvariantSPD"]
 
 
-class AffineInvariantSPD(SymmetricPositiveDefinite):
+class AffineInvariantSPD(GyrovectorSpace, SymmetricPositiveDefinite):
     """Symmetric positive definite matrices, points ``(..., n, n)``, with the affine-invariant metric.
 
     ``⟨u, v⟩_P = tr(P⁻¹ u P⁻¹ v)``, which is invariant under ``P → G P Gᵀ`` for every invertible G, and under
@@ -122,6 +124,14 @@ class AffineInvariantSPD(SymmetricPositiveDefinite):
         moved, inverse = _geodesic_frame(x, u)
         end = nearly_positive((moved @ moved.mT).to(x.dtype))
         return end, _congruence(moved, _congruence(inverse, working_precision(v))).to(x.dtype)
+
+    def gyro_add(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return ``x^½ y x^½``."""
+        return symmetric_product(x, y)
+
+    def gyro_scale(self, t: Tensor | float, x: Tensor) -> Tensor:
+        """Return the matrix power ``x^t``; t broadcasts with the batch dimensions of x."""
+        return matrix_power(t, x)
 
     def retr_transp(self, x: Tensor, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Return the retracted point y and ``v`` moved there as ``G v Gᵀ`` with ``G = L_y L_x⁻¹``.

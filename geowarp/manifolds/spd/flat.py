@@ -8,8 +8,10 @@ from typing import Generic, Protocol, TypeVar
 import torch
 from torch import Tensor
 
+from ..gyrovector import GyrovectorSpace
 from ..karcher import KarcherMean
 from ..linalg import safe_sqrt
+from ..linalg.broadcasting import broadcast_shapes
 from ..linalg.dimensions import append_dimensions
 from ..linalg.euclidean_distance import pairwise_euclidean_distance
 from ..weights import normalized_weights
@@ -61,12 +63,13 @@ class Chart(Protocol):
 AnyChart = TypeVar("AnyChart", bound=Chart)
 
 
-class FlatSPD(SymmetricPositiveDefinite, Generic[AnyChart]):
+class FlatSPD(GyrovectorSpace, SymmetricPositiveDefinite, Generic[AnyChart]):
     """Positive definite matrices with the metric ``⟨u, v⟩_x = ⟨Dφ_x u, Dφ_x v⟩`` of a chart φ.
 
     The chart is an isometry to a Euclidean space. Geodesics are lines of coordinates, transport along any
     curve is the same and is an isometry, distances are Euclidean, and the mean has a closed form. The
-    retraction is the exponential map, which is defined everywhere.
+    retraction is the exponential map, which is defined everywhere. With the operations of the coordinates the
+    matrices are a vector space, whose zero ``φ(I) = 0`` is the identity matrix.
 
     A subclass defines ``_at``, ``_from``, ``_difference`` and ``_features``.
     """
@@ -174,6 +177,23 @@ class FlatSPD(SymmetricPositiveDefinite, Generic[AnyChart]):
             radius = torch.where(weights > 0, apart, 0).amax(-1)
         yes = torch.ones_like(residual, dtype=torch.bool)
         return KarcherMean(mean, torch.zeros_like(residual, dtype=torch.long), residual, yes, radius, yes)
+
+    def gyro_add(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return ``φ⁻¹(φ(x) + φ(y))``."""
+        return self._from(self._at(x).coordinates() + self._at(y).coordinates()).point()
+
+    def gyro_sub(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return ``φ⁻¹(φ(x) − φ(y))``."""
+        return self._from(self._difference(self._at(x), self._at(y))).point()
+
+    def gyro_scale(self, t: Tensor | float, x: Tensor) -> Tensor:
+        """Return ``φ⁻¹(t φ(x))``; t broadcasts with the batch dimensions of x."""
+        time = append_dimensions(torch.as_tensor(t, dtype=x.dtype, device=x.device), 2)
+        return self._from(time * self._at(x).coordinates()).point()
+
+    def gyration(self, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
+        """Return ``z``: addition is a commutative group."""
+        return z.expand(broadcast_shapes(x.shape, y.shape, z.shape))
 
     def uniqueness_radius(self) -> float:
         """Return infinity: the space is flat and has no conjugate points."""

@@ -14,6 +14,7 @@ from ..linalg.threads import is_concrete, over_threads
 from .flat import FlatSPD
 from .logarithm_difference import logarithm_difference
 from .points import cholesky, nearly_positive
+from .power import matrix_power
 
 __all__ = ["LogEuclideanSPD"]
 
@@ -91,6 +92,10 @@ class LogEuclideanSPD(FlatSPD[_LogarithmChart]):
     """
 
     name = "LogEuclideanSPD"
+
+    def gyro_scale(self, t: Tensor | float, x: Tensor) -> Tensor:
+        """Return the matrix power ``x^t``; t broadcasts with the batch dimensions of x."""
+        return matrix_power(t, x)
 
     def _at(self, x: Tensor) -> _LogarithmChart:
         return _LogarithmChart.of_point(x)
