@@ -1,5 +1,6 @@
 """Layers on gyrovector spaces: homomorphisms, biases, powers, and attention."""
 
+from .attention import GyroAttention
 from .bias import GyroBias
 from .definite_homomorphisms import LinearCoordinates, LogarithmCongruence, OrthogonalCongruence
 from .homomorphism import GyroHomomorphism
@@ -11,6 +12,7 @@ from .vector_homomorphisms import LinearMap, OrthogonalMap
 __all__ = [
     "BlockRotation",
     "FactorHomomorphisms",
+    "GyroAttention",
     "GyroBias",
     "GyroHomomorphism",
     "HomomorphismFamily",

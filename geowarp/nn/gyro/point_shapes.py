@@ -7,8 +7,12 @@ from ...errors import GeowarpError
 __all__ = ["check_points"]
 
 
-def check_points(name: str, x: Tensor, point_shape: tuple[int, ...], heads: int | None = None) -> None:
+def check_points(
+    name: str, x: Tensor, point_shape: tuple[int, ...], heads: int | None = None, *, tokens: bool = False
+) -> None:
     """Raise GeowarpError where x is not ``(..., *point)``, with heads ``(..., heads or 1, N, *point)``.
+
+    With ``tokens``, where it is not ``(..., N, *point)``.
 
     Example:
         >>> import torch
@@ -21,9 +25,11 @@ def check_points(name: str, x: Tensor, point_shape: tuple[int, ...], heads: int 
     """
     size = len(point_shape)
     fits = x.ndim >= size and tuple(x.shape[x.ndim - size :]) == point_shape
-    if fits and heads is not None:
+    if tokens:
+        fits = fits and x.ndim > size
+    elif fits and heads is not None:
         fits = x.ndim >= size + 2 and x.shape[-size - 2] in (1, heads)
     if not fits:
-        batch = "..." if heads is None else f"..., {heads} or 1, N"
+        batch = "..., N" if tokens else "..." if heads is None else f"..., {heads} or 1, N"
         wanted = ", ".join([batch, *map(str, point_shape)])
         raise GeowarpError(f"{name}: the input has shape {tuple(x.shape)} and must be ({wanted})")
