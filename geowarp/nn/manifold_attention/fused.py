@@ -1,0 +1,98 @@
+"""Attention as one call of ``scaled_dot_product_attention``, where logits are inner products."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...manifolds.linalg.broadcasting import broadcast_shapes
+from .problem import Problem
+from .scores import Features
+from .visibility import Visibility
+
+__all__ = ["fused_average"]
+
+_NEVER = -1e30  # a logit that no weight survives, and that products and differences leave finite
+
+
+def fused_average(problem: Problem, features: Features, values: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return the averages ``(..., N, d)`` of values ``(..., M, d)`` by weights of ``features``.
+
+    The features are divided by τ, and padded with zeros, as the values are, to one multiple of 8: with head
+    dimensions that differ torch leaves its flash kernel on the CPU. Memory is O(N + M), beside a mask or a
+    bias of a size that depends on the query.
+
+    Args:
+        problem: the problem.
+        features: the vectors ``(..., N, e)`` and ``(..., M, e)`` that its score gives.
+        values: ``(..., M, d)``.
+        dtype: of the products.
+
+    Example:
+        >>> from geowarp.manifolds import Sphere
+        >>> from geowarp.nn import ChordalSquaredDistance
+        >>> from .problem import attention_problem
+        >>> score, x = ChordalSquaredDistance(), torch.eye(2)
+        >>> problem = attention_problem(x, x, Sphere(), 1.0, score)
+        >>> fused_average(problem, score.features(Sphere(), x, x), x, torch.float32)
+        tensor([[0.8808, 0.1192],
+                [0.1192, 0.8808]])
+    """
+    batch = problem.batch(values.shape[:-2])
+    query, key = features[0] * problem.scale, features[1]
+    visibility, empty = problem.visibility, None
+    if visibility.is_causal and _depends_on_key_only(visibility):
+        query, key, empty = _fold(problem, query, key)
+        visibility = Visibility(None, True, None)
+    if visibility.mask is not None or visibility.bias is not None:
+        allowed = visibility.allowed(problem.queries, problem.keys, query.device)
+        attention_mask, causal = _one_mask(allowed, visibility.bias, dtype), False
+    else:
+        attention_mask, causal = None, visibility.is_causal
+    width = -(-max(query.shape[-1], values.shape[-1]) // 8) * 8
+    q, k, v = (_heads(F.pad(x.to(dtype), (0, width - x.shape[-1])), batch) for x in (query, key, values))
+    mask = None if attention_mask is None else _heads(attention_mask, batch)
+    device = query.device.type
+    with torch.autocast(device, enabled=False):
+        average = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, scale=1.0)
+    average = average.reshape(*batch, problem.queries, width)[..., : values.shape[-1]]
+    return average if empty is None else torch.where(empty, 0, average)
+
+
+def _depends_on_key_only(visibility: Visibility) -> bool:
+    given = [tensor for tensor in (visibility.mask, visibility.bias) if tensor is not None]
+    return bool(given) and all(tensor.shape[-2] == 1 for tensor in given)
+
+
+def _fold(problem: Problem, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Return the vectors with one more entry for what is added to the logits of each key.
+
+    Also whether a query, ``(..., N, 1)``, has no key up to its own that it may look at.
+    """
+    mask, _, bias = problem.visibility
+    extra = key.new_zeros(1, problem.keys) if bias is None else bias.clamp_min(_NEVER)
+    empty = None
+    if mask is not None:
+        extra = torch.where(mask, extra, _NEVER)
+        seen = mask.squeeze(-2).cumsum(-1) > 0
+        last = torch.arange(problem.queries, device=key.device).clamp_max(problem.keys - 1)
+        empty = ~seen[..., last, None]
+    extra = extra.squeeze(-2)[..., None].to(key.dtype)
+    shape = broadcast_shapes(key.shape[:-1], extra.shape[:-1])
+    key = torch.cat([key.expand(*shape, key.shape[-1]), extra.expand(*shape, 1)], -1)
+    return torch.cat([query, torch.ones_like(query[..., :1])], -1), key, empty
+
+
+def _one_mask(allowed: Tensor | None, bias: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    if bias is None:
+        return allowed
+    return bias.to(dtype) if allowed is None else torch.where(allowed, bias, -math.inf).to(dtype)
+
+
+def _heads(x: Tensor, batch: torch.Size) -> Tensor:
+    """Return ``(B, H, ·, ·)``, which fused kernels take, with the batch dimensions joined or added."""
+    x = x.expand(*batch, *x.shape[-2:])
+    if len(batch) < 2:
+        return x.reshape(1, *((1,) * (1 - len(batch))), *x.shape)
+    return x if len(batch) == 2 else x.flatten(0, len(batch) - 2)
