@@ -115,7 +115,7 @@ def test_cross_attention_with_other_sizes_batches_and_masks_for_each_head() -> N
 
 
 def test_the_module_is_a_module() -> None:
-    for index in (1, 4, 9):
+    for index in (1, 4, 6, 9):
         attention, other, x = module(index), module(index), tokens(2, 5, 8)
         other.load_state_dict(attention.state_dict())
         torch.testing.assert_close(other(x), attention(x))
@@ -125,7 +125,7 @@ def test_the_module_is_a_module() -> None:
         with torch.autocast("cpu", torch.bfloat16):
             low = copy.deepcopy(attention).float()(x.float())
         assert low.dtype == torch.bfloat16
-        torch.testing.assert_close(low.double(), attention(x), atol=0.1, rtol=0.1)
+        torch.testing.assert_close(low.double(), attention(x), atol=0.02, rtol=0.02)
         assert attention(x[:, :0]).shape == (2, 0, 8)
         assert attention(x[:0]).shape == (0, 5, 8)
         assert attention(x, x[:, :0]).isfinite().all()

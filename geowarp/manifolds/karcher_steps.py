@@ -5,6 +5,8 @@ from torch import Tensor
 
 from .._geoopt import geoopt
 from .base import Manifold
+from .grassmann import Grassmann
+from .grassmann_mean import SubspaceVariance
 from .implicit import differentiable
 from .karcher import mean_logarithm
 from .linalg import full_precision, safe_sqrt
@@ -17,6 +19,8 @@ from .spsd import SPSD
 from .weighted_points import WeightedPoints
 
 __all__ = ["karcher_steps", "negative_curvature"]
+
+_TINY = 1e-12  # t coth t is 1 at 0
 
 
 def negative_curvature(manifold: geoopt.Manifold) -> Curvature:
@@ -69,18 +73,28 @@ def karcher_steps(manifold: Manifold, x: Tensor, weights: Tensor, steps: int) ->
     """
     with torch.no_grad():
         data = WeightedPoints(manifold, x.detach(), weights.detach())
-        curvature = negative_curvature(manifold)
         centre = manifold.initial_mean(data.points, data.weights)
-        for _ in range(steps):
-            centre = _step(data, centre, curvature)
+        if isinstance(manifold, Grassmann):
+            centre = _subspace_steps(SubspaceVariance(data.points, data.weights), centre, steps)
+        else:
+            centre = _steps(data, centre, negative_curvature(manifold), steps)
     return differentiable(mean_logarithm, WeightedPoints(manifold, x, weights), centre)
 
 
-def _step(data: WeightedPoints, centre: Tensor, curvature: Curvature) -> Tensor:
-    logarithms = data.logarithms(centre)
-    direction = data.average(logarithms)
-    if isinstance(curvature, Tensor) or curvature > 0:
-        t = safe_sqrt(curvature * data.squares(centre, logarithms)).to(direction.dtype) + 1e-12
-        direction = 2 / (1 + data.average(t / t.tanh())) * direction
-    end: Tensor = data.manifold.expmap(centre, direction)
-    return end
+def _steps(data: WeightedPoints, centre: Tensor, curvature: Curvature, steps: int) -> Tensor:
+    flat = not isinstance(curvature, Tensor) and curvature == 0
+    for _ in range(steps):
+        logarithms = data.logarithms(centre)
+        direction = data.average(logarithms)
+        if not flat:
+            t = safe_sqrt(curvature * data.squares(centre, logarithms)).to(direction.dtype) + _TINY
+            direction = 2 / (1 + data.average(t / t.tanh())) * direction
+        centre = data.manifold.expmap(centre, direction)
+    return centre
+
+
+def _subspace_steps(objective: SubspaceVariance, centre: Tensor, steps: int) -> Tensor:
+    """Return the same by k x k matrices, without the logarithms."""
+    for _ in range(steps):
+        centre, _ = objective.move(centre, objective.evaluate(centre).direction)
+    return centre

@@ -42,6 +42,7 @@ class Encoding(abc.ABC):
     def decode(self, average: Tensor, shape: tuple[int, ...]) -> Tensor:
         """Return the points ``(..., *shape)`` of averages ``(..., e)``; the origin for an average of 0."""
 
+    @full_precision
     def mean(self, x: Tensor, weights: Tensor, shape: tuple[int, ...]) -> Tensor:
         """Return the means ``(..., N, *shape)`` of points ``(..., M, *shape)`` by weights ``(..., N, M)``."""
         vectors = self.encode(x)

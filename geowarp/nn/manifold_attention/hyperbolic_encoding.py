@@ -51,7 +51,8 @@ class HyperboloidPoints(Encoding):
 
     def mean(self, x: Tensor, weights: Tensor, shape: tuple[int, ...]) -> Tensor:
         """Return the centroids, averaged in float64."""
-        return _wide_mean(self, self.manifold, x, weights)
+        mean: Tensor = _wide_mean(self, self.manifold, x, weights)
+        return mean
 
 
 @dataclass(frozen=True)
@@ -88,9 +89,11 @@ class BallPoints(Encoding):
 
     def mean(self, x: Tensor, weights: Tensor, shape: tuple[int, ...]) -> Tensor:
         """Return the midpoints, averaged in float64."""
-        return _wide_mean(self, self.manifold, x, weights)
+        mean: Tensor = _wide_mean(self, self.manifold, x, weights)
+        return mean
 
 
+@full_precision
 def _wide_mean(encoding: Encoding, manifold: Lorentz | PoincareBall, x: Tensor, weights: Tensor) -> Tensor:
     vectors = encoding.encode(widen(x))
     mean = encoding.decode(weights.to(vectors.dtype) @ vectors, tuple(x.shape[-1:]))

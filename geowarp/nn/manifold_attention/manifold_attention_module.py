@@ -7,14 +7,19 @@ from torch import Tensor, nn
 
 from ...errors import GeowarpError
 from ...manifolds import Lorentz, Manifold, ProductManifold
+from ...manifolds.linalg import full_precision
 from .aggregation import Aggregation, LinearValues
+from .calibration import calibrated_temperatures
 from .function import manifold_attention, manifold_attention_weights
+from .methods import Method
 from .scores import Score, SquaredDistance
 from .tangent_projection import TangentProjection, check_exponential
 from .temperature import Temperature
 
 __all__ = ["ManifoldAttention"]
 
+_attention = full_precision(manifold_attention)
+_weights = full_precision(manifold_attention_weights)
 _DEFAULT_TAU = 0.5  # a quarter of 2, the mean squared distance of two independent points at the start
 
 
@@ -43,7 +48,8 @@ class ManifoldAttention(nn.Module):
         bias: whether the projections have biases.
         kdim: the number of features of a key; dim by default.
         vdim: the number of features of a value; that of a key by default.
-        method: of ``manifold_attention``.
+        method: how, such as ``Blockwise()``; by default what suits manifold, score and device.
+        score_dtype: of the scores, which are in float32 by default also under autocast.
         device: of the parameters.
         dtype: of the parameters.
 
@@ -76,7 +82,8 @@ class ManifoldAttention(nn.Module):
         bias: bool = True,
         kdim: int | None = None,
         vdim: int | None = None,
-        method: str | None = None,
+        method: Method | None = None,
+        score_dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -93,7 +100,7 @@ class ManifoldAttention(nn.Module):
         self.aggregation = LinearValues() if aggregation is None else aggregation
         self.kdim = dim if kdim is None else kdim
         self.vdim = self.kdim if vdim is None else vdim
-        self.method = method
+        self.method, self.score_dtype = method, score_dtype
         self.temperature = Temperature(heads, tau, device=device, dtype=dtype)
 
         def lift(features: int) -> TangentProjection:
@@ -139,7 +146,7 @@ class ManifoldAttention(nn.Module):
         value = key if value is None else value
         points = self._points(query, key)
         self._check("value", value, self.vdim)
-        attended = manifold_attention(
+        attended = _attention(
             *points,
             self._values(value, points[0]),
             self.manifold,
@@ -150,6 +157,7 @@ class ManifoldAttention(nn.Module):
             is_causal=is_causal,
             bias=_over_heads(bias, query),
             method=self.method,
+            score_dtype=self.score_dtype,
         )
         if isinstance(self.value, TangentProjection):
             flat = self.value.read(attended)
@@ -176,7 +184,7 @@ class ManifoldAttention(nn.Module):
             tensor([1., 0.], grad_fn=<SelectBackward0>)
         """
         points = self._points(query, query if key is None else key)
-        return manifold_attention_weights(
+        weights: Tensor = _weights(
             *points,
             self.manifold,
             self.temperature.tau.to(points[0].dtype),
@@ -184,7 +192,9 @@ class ManifoldAttention(nn.Module):
             mask=_over_heads(mask, query),
             is_causal=is_causal,
             bias=_over_heads(bias, query),
+            score_dtype=self.score_dtype,
         )
+        return weights
 
     @torch.no_grad()
     def calibrate(self, query: Tensor, key: Tensor | None = None, fraction: float = 0.25) -> Tensor:
@@ -211,18 +221,8 @@ class ManifoldAttention(nn.Module):
             tensor([100.0000])
         """
         q, k = self._points(query, query if key is None else key)
-        ndim = self.manifold.ndim
-        first = q.narrow(-ndim - 1, 0, 1)
-        below = self.score.logits(self.manifold, first, first) - self.score.logits(self.manifold, q, k)
-        mean = below.movedim(-3, 0).flatten(1).mean(1)
-        if not bool((mean > 0).all()):
-            head = int((~(mean > 0)).nonzero()[0])
-            raise GeowarpError(
-                f"ManifoldAttention.calibrate: the scores {self.score!r} of head {head} are on average "
-                f"{mean[head].item():.1e} below that of equal points; give features that differ, and a score "
-                "that tells their points apart"
-            )
-        return self.temperature.set_(fraction * mean).tau.detach()
+        tau = calibrated_temperatures("ManifoldAttention", self.manifold, self.score, q, k, fraction)
+        return self.temperature.set_(tau).tau.detach()
 
     def extra_repr(self) -> str:
         """Return the settings, for ``repr``."""

@@ -81,7 +81,8 @@ def centroid(manifold: geoopt.Manifold, v: Tensor, weights: Tensor) -> Tensor:
     if isinstance(manifold, Grassmann) and shape[0] > _LARGEST:
         mean: Tensor = chordal(v.unsqueeze(-4), weights)
         return mean
-    return centroid_encoding(manifold, shape).mean(v, weights, shape)
+    points: Tensor = centroid_encoding(manifold, shape).mean(v, weights, shape)
+    return points
 
 
 @full_precision
