@@ -137,12 +137,14 @@ def test_a_learned_curvature_is_a_parameter() -> None:
     gradient = dict(attention.named_parameters())["manifold.log_c"].grad
     assert gradient is not None
     assert gradient.abs() > 0
+    assert [name for name in attention.state_dict() if "log_c" in name] == ["manifold.log_c"]
 
 
 @pytest.mark.parametrize("index", range(len(MODULES)), ids=IDS)
 def test_points_start_at_a_mean_squared_distance_of_about_1_from_the_origin(index: int) -> None:
     attention = module(index)
-    manifold, x = attention.manifold, attention.query(tokens(4000, 8))
+    manifold = attention.manifold
+    x = attention.query(manifold, tokens(4000, 8))
     origin = manifold.origin(attention.point_shape, dtype=torch.float64).as_subclass(Tensor)
     assert 0.6 < manifold.dist2(origin, x).mean() < 1.5
     assert attention.query.size == manifold.dim(attention.point_shape) or index in (8, 9)
@@ -210,7 +212,7 @@ def test_calibration_makes_attention_attend() -> None:
     attention.temperature.set_(1e3)
     assert attention_entropy(attention.attention_weights(x)).mean() > 0.9999
     tau = attention.calibrate(x, fraction=0.25)
-    q, k = attention.query(x), attention.key(x)
+    q, k = (lift(attention.manifold, x) for lift in (attention.query, attention.key))
     squares = attention.manifold.dist2(q[..., :, None, :, :], k[..., None, :, :, :])
     torch.testing.assert_close(tau, 0.25 * squares.mean((0, 2, 3)))
     assert attention_entropy(attention.attention_weights(x)).mean() < 0.99

@@ -160,7 +160,7 @@ class ManifoldAttention(nn.Module):
             score_dtype=self.score_dtype,
         )
         if isinstance(self.value, TangentProjection):
-            flat = self.value.read(attended)
+            flat = self.value.read(self.manifold, attended)
         else:
             flat = attended.movedim(-3, -2).flatten(-2)
         output: Tensor = self.output(flat.to(self.output.weight.dtype))
@@ -234,12 +234,13 @@ class ManifoldAttention(nn.Module):
     def _points(self, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
         self._check("query", query, self.dim)
         self._check("key", key, self.kdim)
-        return self.query(query), self.key(key)
+        return self.query(self.manifold, query), self.key(self.manifold, key)
 
     def _values(self, value: Tensor, like: Tensor) -> Tensor:
-        values: Tensor = self.value(value)
-        if not isinstance(self.value, TangentProjection):
-            values = values.unflatten(-1, (self.heads, -1)).movedim(-2, -3)
+        if isinstance(self.value, TangentProjection):
+            values: Tensor = self.value(self.manifold, value)
+        else:
+            values = self.value(value).unflatten(-1, (self.heads, -1)).movedim(-2, -3)
         return values.to(like.dtype)
 
     def _check(self, name: str, x: Tensor, size: int) -> None:

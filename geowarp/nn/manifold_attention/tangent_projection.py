@@ -59,7 +59,8 @@ class TangentProjection(nn.Module):
     are in float32 at least, also under autocast.
 
     Initially b = 0, and W is normal such that features of mean 0 and variance 1 give points at a mean squared
-    distance 1 from the origin.
+    distance 1 from the origin. The manifold is no part of the module, so that the constants that it may learn
+    are registered once, by the module around this one.
 
     Args:
         manifold: one with ``origin`` and ``expmap``.
@@ -73,7 +74,7 @@ class TangentProjection(nn.Module):
     Example:
         >>> from geowarp.manifolds import Lorentz
         >>> lift = TangentProjection(Lorentz(), 8, heads=2, point_shape=(5,))
-        >>> lift(torch.randn(3, 7, 8)).shape, lift.linear.weight.shape
+        >>> lift(Lorentz(), torch.randn(3, 7, 8)).shape, lift.linear.weight.shape
         (torch.Size([3, 2, 7, 5]), torch.Size([8, 8]))
     """
 
@@ -89,24 +90,24 @@ class TangentProjection(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        self.manifold, self.heads, self.point_shape = manifold, heads, point_shape
+        self.heads, self.point_shape = heads, point_shape
         self.size = tangent_coordinates(manifold, point_shape).size(point_shape)
         self.linear = nn.Linear(features, heads * self.size, bias, device=device, dtype=dtype)
-        self.reset_parameters()
+        self.reset_parameters(manifold)
 
-    def reset_parameters(self) -> None:
+    def reset_parameters(self, manifold: geoopt.Manifold) -> None:
         """Set the parameters to their initial values."""
-        square = self.linear.in_features * self.size * mean_square_length(self.manifold, self.point_shape)
+        square = self.linear.in_features * self.size * mean_square_length(manifold, self.point_shape)
         nn.init.normal_(self.linear.weight, std=square**-0.5)
         if self.linear.bias is not None:
             nn.init.zeros_(self.linear.bias)
 
-    def forward(self, f: Tensor) -> Tensor:
+    def forward(self, manifold: geoopt.Manifold, f: Tensor) -> Tensor:
         """Return points ``(..., heads, N, *point)`` of features ``(..., N, features)``."""
         u = self.linear(f).unflatten(-1, (self.heads, self.size)).movedim(-2, -3)
         u = u.float() if u.dtype.itemsize < 4 else u
-        return TangentVectors(self.manifold).decode(u, self.point_shape)
+        return TangentVectors(manifold).decode(u, self.point_shape)
 
-    def read(self, x: Tensor) -> Tensor:
+    def read(self, manifold: geoopt.Manifold, x: Tensor) -> Tensor:
         """Return tangent coordinates ``(..., N, heads * size)`` of points ``(..., heads, N, *point)``."""
-        return TangentVectors(self.manifold).encode(x).movedim(-3, -2).flatten(-2)
+        return TangentVectors(manifold).encode(x).movedim(-3, -2).flatten(-2)
