@@ -9,7 +9,6 @@ from eeg_data import Recordings, Series
 from numpy.typing import NDArray
 from torch import Tensor
 
-from geowarp import GeowarpError
 from geowarp.manifolds import AffineInvariantSPD
 from geowarp.metrics import frechet_mean, recenter
 
@@ -57,9 +56,7 @@ def second_moments(recordings: Recordings, count: int, scale: float, shrinkage: 
     return Tokens(torch.from_numpy(np.array(moments)), torch.from_numpy(recordings.labels))
 
 
-def tokens(
-    train: Recordings, test: Recordings, count: int = 8, shrinkage: float = 0.1
-) -> tuple[Tokens, Tokens]:
+def tokens(train: Recordings, test: Recordings, count: int, shrinkage: float) -> tuple[Tokens, Tokens]:
     """Return the tokens of both, moved so that the mean of those to train with is the identity.
 
     The recordings are divided by one number, the root mean square of those to train with.
@@ -69,14 +66,7 @@ def tokens(
         test: others of the same channels.
         count: m, windows in a recording.
         shrinkage: s from 0 to 1, the share of the identity.
-
-    Raises:
-        GeowarpError: for less than one window, and for shrinkage out of range.
     """
-    if count < 1 or not 0 < shrinkage < 1:
-        raise GeowarpError(
-            f"tokens: {count} windows, shrinkage {shrinkage}; they must be at least 1, and between 0 and 1"
-        )
     scale = root_mean_square(train.series)
     own, other = (second_moments(part, count, scale, shrinkage) for part in (train, test))
     spd, flat = AffineInvariantSPD(), own.points.flatten(0, 1)
