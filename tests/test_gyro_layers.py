@@ -24,6 +24,7 @@ from geowarp.manifolds import (
     Sphere,
 )
 from geowarp.manifolds.parameter import ManifoldParameter
+from geowarp.manifolds.spd.flat import FlatSPD
 from geowarp.nn.gyro import (
     BlockRotation,
     FactorHomomorphisms,
@@ -36,6 +37,7 @@ from geowarp.nn.gyro import (
     OrthogonalMap,
     PowerActivation,
 )
+from geowarp.nn.gyro.homomorphism_family import coordinates_of
 from geowarp.optim import RiemannianAdam, param_groups
 
 Shape = tuple[int, ...]
@@ -120,6 +122,9 @@ def test_homomorphisms(layer: Layer) -> None:
     same = torch.allclose(space.dist(hom(p), hom(q)), space.dist(p, q), rtol=1e-10, atol=0)
     assert same == layer.isometry
     assert space.check_point_on_manifold(image)
+    if isinstance(space, FlatSPD):
+        coordinates = hom.of_coordinates(coordinates_of(space, p))
+        torch.testing.assert_close(coordinates, coordinates_of(space, hom(p)), atol=1e-9, rtol=1e-9)
 
 
 @each
@@ -230,6 +235,8 @@ def test_errors_of_layers() -> None:
         GyroHomomorphism(
             SPSD(1, spd=LogCholeskySPD()), (3, 1), family=FactorHomomorphisms(OrthogonalCongruence())
         )
+    with pytest.raises(GeowarpError, match="not maps of coordinates"):
+        GyroHomomorphism(AffineInvariantSPD(), (3, 3)).of_coordinates(torch.eye(3))
     for space, shape, out, family in (
         (AffineInvariantSPD(), (3, 3), (2, 2), OrthogonalCongruence()),
         (Grassmann(), (5, 2), (4, 2), BlockRotation()),

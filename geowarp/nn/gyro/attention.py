@@ -13,6 +13,7 @@ from ..manifold_attention.function import manifold_attention, manifold_attention
 from ..manifold_attention.methods import Method
 from ..manifold_attention.scores import Score, SquaredDistance
 from ..manifold_attention.temperature import Temperature
+from .attended_points import AttendedPoints, attended_points
 from .bias import GyroBias
 from .homomorphism import GyroHomomorphism
 from .homomorphism_family import HomomorphismFamily
@@ -37,6 +38,11 @@ class GyroAttention(nn.Module):
     The score of the paper, ``InverseLogDistance()``, is between 0 and 1: for τ = 1 no two weights differ by
     more than a factor e, and attention is close to uniform. ``calibrate`` sets τ on a batch to a quarter of
     the mean squared distance; ``attention_weights`` and ``attention_entropy`` show what is attended to.
+
+    On the flat metrics of positive definite matrices everything is computed in their coordinates: one
+    decomposition for every point that comes and one for every result, whatever the number of heads. On others
+    the exact Fréchet mean is most of the work; ``Centroid()`` and ``TangentMean()`` are closed forms, on
+    subspaces a hundred times faster.
 
     Args:
         manifold: a gyrovector space.
@@ -131,13 +137,14 @@ class GyroAttention(nn.Module):
         Raises:
             GeowarpError: for points of another shape.
         """
-        q, k = self._queries_and_keys(x, context)
-        v = self.value(self._with_heads(x if context is None else context))
+        frame = self._frame()
+        asking, answering = self._entered(frame, x, context)
+        q, k = frame.image(self.query, asking), frame.image(self.key, answering)
         attended = manifold_attention(
             q,
             k,
-            v,
-            self.manifold,
+            frame.image(self.value, answering),
+            frame.space,
             self.temperature.tau.to(q.dtype),
             score=self.score,
             aggregation=self.aggregation,
@@ -146,8 +153,8 @@ class GyroAttention(nn.Module):
             bias=self._over_heads(bias, x),
             method=self.method,
         )
-        moved: Tensor = self.activation(self.translation(self._merged(attended)))
-        return moved
+        result: Tensor = self.activation(frame.leave(self.translation, self._merged(frame, attended)))
+        return result
 
     def attention_weights(
         self,
@@ -167,11 +174,13 @@ class GyroAttention(nn.Module):
             tensor([[[1.0000, 0.0000],
                      [0.5000, 0.5000]]])
         """
-        q, k = self._queries_and_keys(x, context)
+        frame = self._frame()
+        asking, answering = self._entered(frame, x, context)
+        q, k = frame.image(self.query, asking), frame.image(self.key, answering)
         return manifold_attention_weights(
             q,
             k,
-            self.manifold,
+            frame.space,
             self.temperature.tau.to(q.dtype),
             score=self.score,
             mask=self._over_heads(mask, x),
@@ -199,9 +208,11 @@ class GyroAttention(nn.Module):
             >>> attention.calibrate(10 * x) / attention.calibrate(x)
             tensor([100.0000])
         """
-        q, k = self._queries_and_keys(x, context)
+        frame = self._frame()
+        asking, answering = self._entered(frame, x, context)
+        q, k = frame.image(self.query, asking), frame.image(self.key, answering)
         first = q.narrow(-self.manifold.ndim - 1, 0, 1)
-        below = self.score.logits(self.manifold, first, first) - self.score.logits(self.manifold, q, k)
+        below = self.score.logits(frame.space, first, first) - self.score.logits(frame.space, q, k)
         mean = below.movedim(-3, 0).flatten(1).mean(1)
         if not bool((mean > 0).all()):
             head = int((~(mean > 0)).nonzero()[0])
@@ -219,20 +230,25 @@ class GyroAttention(nn.Module):
             f"aggregation={self.aggregation!r}, shared={self.shared}"
         )
 
-    def _with_heads(self, x: Tensor) -> Tensor:
+    def _frame(self) -> AttendedPoints:
+        return attended_points(self.query, self.score, self.aggregation)
+
+    def _entered(self, frame: AttendedPoints, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return those that ask and those that answer, with a dimension for heads."""
+        asking = self._with_heads(frame, x)
+        return asking, asking if context is None else self._with_heads(frame, context)
+
+    def _with_heads(self, frame: AttendedPoints, x: Tensor) -> Tensor:
         check_points("GyroAttention", x, self.point_shape, tokens=True)
-        return x.unsqueeze(-self.manifold.ndim - 2)
+        return frame.enter(x).unsqueeze(-self.manifold.ndim - 2)
 
-    def _queries_and_keys(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        return self.query(self._with_heads(x)), self.key(self._with_heads(x if context is None else context))
-
-    def _merged(self, points: Tensor) -> Tensor:
+    def _merged(self, frame: AttendedPoints, points: Tensor) -> Tensor:
         """Return the mean ``(..., N, *out)`` of what the heads give, ``(..., heads, N, *out)``."""
         head = -self.manifold.ndim - 2
         if self.heads == 1:
             return points.squeeze(head)
         weights = points.new_full((1, self.heads), 1 / self.heads)
-        mean = self.aggregation.average(self.manifold, points.movedim(head, head + 1), weights)
+        mean = self.aggregation.average(frame.space, points.movedim(head, head + 1), weights)
         return mean.squeeze(head + 1)
 
     def _over_heads(self, mask: Tensor | None, x: Tensor) -> Tensor | None:

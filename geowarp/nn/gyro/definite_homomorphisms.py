@@ -13,14 +13,14 @@ from ...manifolds.linalg import full_precision, sym
 from ...manifolds.spd.flat import FlatSPD
 from ...manifolds.spd.points import nearly_positive
 from ..manifold_attention.triangle import pack_symmetric, triangle_size, unpack_symmetric
-from .homomorphism_family import HomomorphismFamily, free, orthonormal
+from .homomorphism_family import CoordinateMaps, HomomorphismFamily, free, orthonormal
 from .linear import linear
 
 __all__ = ["LinearCoordinates", "LogarithmCongruence", "OrthogonalCongruence", "definite_family"]
 
 
 @dataclass(frozen=True)
-class OrthogonalCongruence(HomomorphismFamily):
+class OrthogonalCongruence(CoordinateMaps):
     """``P ↦ O P Oᵀ`` with orthogonal O, an isometry of the affine-invariant and the log-Euclidean metric.
 
     For the affine-invariant one other invertible O give no homomorphism, isometries though they are: they
@@ -58,17 +58,27 @@ class OrthogonalCongruence(HomomorphismFamily):
         self, manifold: GyrovectorSpace, weights: Mapping[str, Tensor], x: Tensor, out_shape: tuple[int, ...]
     ) -> Tensor:
         """Return ``O P Oᵀ``."""
-        image: Tensor = _congruence(weights["rotation"], x)
-        return image
+        return nearly_positive(_congruence(weights["rotation"], x))
+
+    def of_coordinates(
+        self,
+        manifold: FlatSPD[Any],
+        weights: Mapping[str, Tensor],
+        coordinates: Tensor,
+        out_shape: tuple[int, ...],
+    ) -> Tensor:
+        """Return ``O logm(P) Oᵀ``."""
+        mapped: Tensor = _congruence(weights["rotation"], coordinates)
+        return mapped
 
 
 @full_precision
-def _congruence(rotation: Tensor, x: Tensor) -> Tensor:
-    return nearly_positive(sym(rotation @ x @ rotation.mT))
+def _congruence(matrix: Tensor, x: Tensor) -> Tensor:
+    return sym(matrix @ x @ matrix.mT)
 
 
 @dataclass(frozen=True)
-class LogarithmCongruence(HomomorphismFamily):
+class LogarithmCongruence(CoordinateMaps):
     """``P ↦ φ⁻¹(M φ(P) Mᵀ)`` of the coordinates φ of a flat metric, with any M ``(m, n)``.
 
     In the log-Euclidean metric ``expm(M logm(P) Mᵀ)``, and in the log-Cholesky metric, whose coordinates
@@ -101,24 +111,25 @@ class LogarithmCongruence(HomomorphismFamily):
         """Return ``matrix``, ``(*heads, m, n)``."""
         return {"matrix": free(heads, out_shape[-1], point_shape[-1])}
 
-    def apply(
-        self, manifold: GyrovectorSpace, weights: Mapping[str, Tensor], x: Tensor, out_shape: tuple[int, ...]
+    def of_coordinates(
+        self,
+        manifold: FlatSPD[Any],
+        weights: Mapping[str, Tensor],
+        coordinates: Tensor,
+        out_shape: tuple[int, ...],
     ) -> Tensor:
-        """Return ``φ⁻¹(M φ(P) Mᵀ)``."""
-        image: Tensor = _mapped_coordinates(manifold, weights["matrix"], x)
-        return image
+        """Return ``M φ Mᵀ``, of triangular φ the lower triangle."""
+        mapped: Tensor = _mapped(weights["matrix"], coordinates)
+        return sym(mapped) if isinstance(manifold, LogEuclideanSPD) else mapped.tril()
 
 
 @full_precision
-def _mapped_coordinates(manifold: FlatSPD[Any], matrix: Tensor, x: Tensor) -> Tensor:
-    coordinates = matrix @ manifold._at(x).coordinates() @ matrix.mT
-    symmetric = isinstance(manifold, LogEuclideanSPD)
-    point: Tensor = manifold._from(sym(coordinates) if symmetric else coordinates.tril()).point()
-    return point
+def _mapped(matrix: Tensor, coordinates: Tensor) -> Tensor:
+    return matrix @ coordinates @ matrix.mT
 
 
 @dataclass(frozen=True)
-class LinearCoordinates(HomomorphismFamily):
+class LinearCoordinates(CoordinateMaps):
     """``P ↦ φ⁻¹(A φ(P))`` with any linear map A of the n(n+1)/2 coordinates of a flat metric.
 
     Every continuous homomorphism is one of these. The coordinates are the lower triangle of ``φ(P)``, row by
@@ -147,19 +158,17 @@ class LinearCoordinates(HomomorphismFamily):
         """Return ``matrix``, ``(*heads, m(m+1)/2, n(n+1)/2)``."""
         return {"matrix": free(heads, triangle_size(out_shape[-1]), triangle_size(point_shape[-1]))}
 
-    def apply(
-        self, manifold: GyrovectorSpace, weights: Mapping[str, Tensor], x: Tensor, out_shape: tuple[int, ...]
+    def of_coordinates(
+        self,
+        manifold: FlatSPD[Any],
+        weights: Mapping[str, Tensor],
+        coordinates: Tensor,
+        out_shape: tuple[int, ...],
     ) -> Tensor:
-        """Return ``φ⁻¹(A φ(P))``."""
-        image: Tensor = _mapped_triangle(manifold, weights["matrix"], x, out_shape[-1])
-        return image
-
-
-@full_precision
-def _mapped_triangle(manifold: FlatSPD[Any], matrix: Tensor, x: Tensor, size: int) -> Tensor:
-    triangle = linear(matrix, pack_symmetric(manifold._at(x).coordinates()))
-    point: Tensor = manifold._from(unpack_symmetric(triangle, size)).point()
-    return point
+        """Return ``A φ``."""
+        triangle = full_precision(linear)(weights["matrix"], pack_symmetric(coordinates))
+        mapped = unpack_symmetric(triangle, out_shape[-1])
+        return mapped if isinstance(manifold, LogEuclideanSPD) else mapped.tril()
 
 
 def definite_family(manifold: geoopt.Manifold) -> tuple[HomomorphismFamily, GyrovectorSpace]:

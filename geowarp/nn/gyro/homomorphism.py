@@ -6,8 +6,9 @@ from torch import Tensor, nn
 
 from ..._geoopt import geoopt
 from ...errors import GeowarpError
+from ...manifolds.spd.flat import FlatSPD
 from .families import default_family, require_gyrovector_space
-from .homomorphism_family import HomomorphismFamily
+from .homomorphism_family import CoordinateMaps, HomomorphismFamily
 from .point_shapes import check_points
 
 __all__ = ["GyroHomomorphism"]
@@ -92,10 +93,29 @@ class GyroHomomorphism(nn.Module):
             ``(..., *out)``; with heads ``(..., heads, N, *out)``.
         """
         check_points("GyroHomomorphism", x, self.point_shape, self.heads)
-        weights = {name: getattr(self, name) for name in self._names}
-        if self.heads is not None:
-            weights = {name: weight.unsqueeze(1) for name, weight in weights.items()}
-        return self.family.apply(self.manifold, weights, x, self.out_shape)
+        return self.family.apply(self.manifold, self._weights(), x, self.out_shape)
+
+    def of_coordinates(self, coordinates: Tensor) -> Tensor:
+        """Return the coordinates of the images of points with some coordinates, on a flat metric.
+
+        The points of ``φ⁻¹`` of these are what ``forward`` gives for ``φ⁻¹`` of those.
+
+        Args:
+            coordinates: ``φ(x)``, of the shape of x in ``forward``.
+
+        Raises:
+            GeowarpError: for a family that is no linear map of coordinates, and points of another shape.
+        """
+        if not isinstance(self.family, CoordinateMaps) or not isinstance(self.manifold, FlatSPD):
+            raise GeowarpError(f"{self.family!r}: its maps of {self.manifold!r} are not maps of coordinates")
+        check_points("GyroHomomorphism", coordinates, self.point_shape, self.heads)
+        return self.family.of_coordinates(self.manifold, self._weights(), coordinates, self.out_shape)
+
+    def _weights(self) -> dict[str, Tensor]:
+        weights: dict[str, Tensor] = {name: getattr(self, name) for name in self._names}
+        if self.heads is None:
+            return weights
+        return {name: weight.unsqueeze(1) for name, weight in weights.items()}
 
     def extra_repr(self) -> str:
         """Return the shapes, the heads and the family, for ``repr``."""

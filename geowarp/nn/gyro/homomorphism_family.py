@@ -2,16 +2,18 @@
 
 import abc
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from ...errors import GeowarpError
 from ...manifolds import GyrovectorSpace, Stiefel
+from ...manifolds.linalg import full_precision
 from ...manifolds.parameter import ManifoldParameter
+from ...manifolds.spd.flat import FlatSPD
 
-__all__ = ["HomomorphismFamily", "free", "orthonormal"]
+__all__ = ["CoordinateMaps", "HomomorphismFamily", "free", "orthonormal"]
 
 
 class HomomorphismFamily(abc.ABC):
@@ -66,6 +68,63 @@ class HomomorphismFamily(abc.ABC):
         if not isinstance(manifold, self.spaces):
             names = ", ".join(space.__name__ for space in self.spaces)
             raise GeowarpError(f"{self!r}: its maps are homomorphisms of {names}, not of {manifold!r}")
+
+
+class CoordinateMaps(HomomorphismFamily):
+    """Homomorphisms of a flat metric, as linear maps of its coordinates ``(..., n, n)``.
+
+    Example:
+        >>> from geowarp.manifolds import LogEuclideanSPD
+        >>> from geowarp.nn.gyro import LogarithmCongruence
+        >>> family = LogarithmCongruence()
+        >>> family.of_coordinates(LogEuclideanSPD(), {"matrix": torch.ones(1, 2)}, torch.eye(2), (1, 1))
+        tensor([[2.]])
+    """
+
+    @abc.abstractmethod
+    def of_coordinates(
+        self,
+        manifold: FlatSPD[Any],
+        weights: Mapping[str, Tensor],
+        coordinates: Tensor,
+        out_shape: tuple[int, ...],
+    ) -> Tensor:
+        """Return the coordinates ``(..., m, m)`` of the images of points with coordinates ``(..., n, n)``."""
+
+    def apply(
+        self, manifold: GyrovectorSpace, weights: Mapping[str, Tensor], x: Tensor, out_shape: tuple[int, ...]
+    ) -> Tensor:
+        """Return the point whose coordinates are those of x, mapped."""
+        assert isinstance(manifold, FlatSPD)
+        coordinates = self.of_coordinates(manifold, weights, coordinates_of(manifold, x), out_shape)
+        point: Tensor = point_at(manifold, coordinates)
+        return point
+
+
+@full_precision
+def coordinates_of(manifold: FlatSPD[Any], x: Tensor) -> Tensor:
+    """Return ``φ(x)``, ``(..., n, n)``, of a flat metric.
+
+    Example:
+        >>> from geowarp.manifolds import LogCholeskySPD
+        >>> coordinates_of(LogCholeskySPD(), torch.eye(1))
+        tensor([[0.]])
+    """
+    coordinates: Tensor = manifold._at(x).coordinates()
+    return coordinates
+
+
+@full_precision
+def point_at(manifold: FlatSPD[Any], coordinates: Tensor) -> Tensor:
+    """Return ``φ⁻¹(c)``, ``(..., n, n)``, of a flat metric.
+
+    Example:
+        >>> from geowarp.manifolds import LogCholeskySPD
+        >>> point_at(LogCholeskySPD(), torch.zeros(1, 1))
+        tensor([[1.]])
+    """
+    point: Tensor = manifold._from(coordinates).point()
+    return point
 
 
 def orthonormal(heads: tuple[int, ...], rows: int, columns: int) -> ManifoldParameter:
