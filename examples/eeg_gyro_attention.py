@@ -78,7 +78,8 @@ def baselines(data: Data) -> dict[str, float]:
         "tangent space, whole": tangent_space(*data.whole),
         "tangent space": tangent_space(*data.cut),
     }
-    return {name: agreement(labels, data.test.labels) for name, labels in predicted.items()}
+    right = {name: agreement(labels, data.test.labels) for name, labels in predicted.items()}
+    return {"chance": 1 / len(data.test.classes), **right}
 
 
 def agreement(predicted: Tensor, labels: Any) -> float:
@@ -133,7 +134,7 @@ def mean_and_deviation(values: Sequence[float]) -> str:
 
 
 def print_table(rows: Sequence[dict[str, Any]]) -> None:
-    """Print accuracies in per cent for each data set, and entropies."""
+    """Print accuracies in per cent for each data set, what chance they are subject to, and entropies."""
     names = list(dict.fromkeys(row["data"] for row in rows))
     methods = list(dict.fromkeys(row["method"] for row in rows))
     width = max(map(len, names)) + 2
@@ -147,6 +148,8 @@ def print_table(rows: Sequence[dict[str, Any]]) -> None:
         if method == ON:
             numbers = [mean_and_deviation([row["accuracy, switched off"] for row in own]) for own in chosen]
             print("  the same, switched off".ljust(28) + "".join(text.rjust(width) for text in numbers))
+    numbers = [_standard_error([row for row in rows if row["data"] == name]) for name in names]
+    print("one standard error".ljust(28) + "".join(text.rjust(width) for text in numbers))
     print("\nentropy of the rows, 1: uniform")
     for method, values in entropies.items():
         print(method.ljust(28) + "".join(f"{value:.5f}".rjust(width) for value in values))
@@ -155,6 +158,12 @@ def print_table(rows: Sequence[dict[str, Any]]) -> None:
 def _accuracies(rows: Sequence[dict[str, Any]]) -> str:
     values = [row["accuracy"] for row in rows]
     return mean_and_deviation(values) if "seed" in rows[0] else f"{100 * values[0]:.1f}      "
+
+
+def _standard_error(rows: Sequence[dict[str, Any]]) -> str:
+    """Return that of an accuracy on so many recordings, in per cent, which seeds do not show."""
+    share = statistics.mean(row["accuracy"] for row in rows if row["method"] == ON)
+    return f"{100 * (share * (1 - share) / rows[0]['recordings']) ** 0.5:.1f}      "
 
 
 def write_results(path: Path, rows: list[dict[str, Any]]) -> None:
@@ -181,7 +190,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--data", type=Path, help="a folder or a wheel with the files (default: the packages)"
     )
     parser.add_argument("--metric", choices=METRICS, default="log-Euclidean")
-    parser.add_argument("--windows", type=int, default=6, help="in a recording")
+    parser.add_argument("--windows", type=int, default=10, help="in a recording")
     parser.add_argument("--shrinkage", type=float, default=0.1, help="share of the identity in a token")
     parser.add_argument("--seeds", type=int, default=3, help="how many")
     parser.add_argument("--epochs", type=int, default=defaults.epochs)
@@ -220,14 +229,12 @@ def run(arguments: argparse.Namespace) -> None:
     with tqdm(total=count, unit="epoch") as progress:
         for data in sets:
             progress.set_description(data.name)
-            rows += [
-                {"data": data.name, "method": name, "accuracy": value}
-                for name, value in baselines(data).items()
-            ]
+            about = {"data": data.name, "recordings": len(data.test.labels)}
+            rows += [{**about, "method": name, "accuracy": share} for name, share in baselines(data).items()]
             for name, score in SCORES.items():
                 for seed in range(arguments.seeds):
                     network = trained(data, manifold, score, settings, seed, progress)
-                    rows.append({"data": data.name, "seed": seed, **measure(name, network, data)})
+                    rows.append({**about, "seed": seed, **measure(name, network, data)})
                     if name == ON and seed == 0:
                         weights = network.attention.attention_weights(data.cut[1].points.float())
                         drawn.append((data.name, data.test, weights.detach()))

@@ -26,7 +26,7 @@ class Settings:
         skip: whether what is attended to is added to the tokens; without, it takes their place.
     """
 
-    epochs: int = 15
+    epochs: int = 12
     batch: int = 32
     rate: float = 1e-2
     decay: float = 10.0

@@ -228,9 +228,9 @@ def test_it_learns_scores_writes_and_draws(tmp_path: Path, capsys: pytest.Captur
     assert set(content["environment"]) >= {"commit", "torch", "machine"}
     rows = content["rows"]
     methods = [row["method"] for row in rows]
-    assert methods == ["MDM", "tangent space, whole", "tangent space", *example.SCORES]
+    assert methods == ["chance", "MDM", "tangent space, whole", "tangent space", *example.SCORES]
     assert all(name in printed for name in methods)
-    assert min(row["accuracy"] for row in rows) > 0.9
+    assert min(row["accuracy"] for row in rows[1:]) > 0.9
     entropies = {name: [r["entropy"] for r in rows if r["method"] == name] for name in example.SCORES}
     assert entropies["attention off"] == [1]
     assert max(entropies["attention on"]) < 0.97 < min(entropies["published score"])
