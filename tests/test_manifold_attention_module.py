@@ -94,7 +94,12 @@ def test_permutations_masks_and_gradients(index: int) -> None:
     torch.testing.assert_close(attention(later, is_causal=True)[:, :3], causal[:, :3], atol=1e-8, rtol=1e-8)
     assert not torch.allclose(attention(later)[:, :3], attention(x)[:, :3])
 
-    attention(x, y).square().sum().backward()
+    nothing = padding.clone()
+    nothing[0] = False
+    empty = attention(x, y, mask=nothing)[0]  # the mean of nothing is the origin, at which coordinates are 0
+    torch.testing.assert_close(empty, attention.output.bias.expand(5, 8), atol=1e-7, rtol=0)
+
+    (attention(x, y) + attention(x, y, mask=nothing)).square().sum().backward()
     for name, parameter in attention.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
