@@ -24,6 +24,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -231,13 +232,14 @@ def run(arguments: argparse.Namespace) -> None:
             progress.set_description(data.name)
             about = {"data": data.name, "recordings": len(data.test.labels)}
             rows += [{**about, "method": name, "accuracy": share} for name, share in baselines(data).items()]
-            for name, score in SCORES.items():
-                for seed in range(arguments.seeds):
-                    network = trained(data, manifold, score, settings, seed, progress)
-                    rows.append({**about, "seed": seed, **measure(name, network, data)})
-                    if name == ON and seed == 0:
-                        weights = network.attention.attention_weights(data.cut[1].points.float())
-                        drawn.append((data.name, data.test, weights.detach()))
+            for (name, score), seed in product(SCORES.items(), range(arguments.seeds)):
+                began = time.perf_counter()
+                network = trained(data, manifold, score, settings, seed, progress)
+                seconds = time.perf_counter() - began
+                rows.append({**about, "seed": seed, **measure(name, network, data), "seconds": seconds})
+                if name == ON and seed == 0:
+                    weights = network.attention.attention_weights(data.cut[1].points.float())
+                    drawn.append((data.name, data.test, weights.detach()))
     print_table(rows)
     common = {name: getattr(arguments, name) for name in ("metric", "windows", "shrinkage")}
     common["settings"] = asdict(settings)
