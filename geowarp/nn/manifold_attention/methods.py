@@ -105,7 +105,7 @@ class Blockwise(Method):
 
     def average(self, problem: Problem, values: Tensor, dtype: torch.dtype) -> Tensor:
         """Return the averages, block after block."""
-        return blockwise_average(problem, values, dtype, self.pairs)
+        return blockwise_average(problem, values, self.pairs)
 
 
 def choose_method(problem: Problem) -> Method:

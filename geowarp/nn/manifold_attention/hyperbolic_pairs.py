@@ -1,0 +1,146 @@
+"""The logits of hyperbolic distances: a block is one matrix product and few operations on each entry."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from ..._geoopt import geoopt
+from ...manifolds.linalg.threads import is_concrete
+from .pair_logits import Block, PairLogits, Workspace
+from .scores import DistanceScore, Score, SquaredDistance
+from .unit_hyperboloid import is_hyperbolic, radius_squared, unit_hyperboloid
+
+__all__ = ["HyperbolicPairs", "hyperbolic_pairs"]
+
+_PAIRS = {"cpu": 1 << 15}  # of one thread's cache, and below what torch divides among threads
+_PAIRS_ELSEWHERE = 1 << 25
+_ERROR = 1e-5  # of a logit, above which products are computed in double precision
+
+
+class HyperbolicPairs(PairLogits):
+    """A score of the distances ``√k arcosh(1 + u)``, where ``u = −⟨x, y⟩ − 1`` on the unit hyperboloid.
+
+    Args:
+        score: of the distance.
+        root: ``√k``, of one entry.
+        query: ``[x_0, −x_s, −1]``, ``(P, N, 2 + n)``.
+        key: ``[y_0, y_s, 1]``, ``(P, M, 2 + n)``; the products of these vectors are u.
+        dtype: of the logits; the products have that of the vectors.
+
+    Example:
+        >>> from geowarp.manifolds import PoincareBall
+        >>> x = torch.tensor([[[0.0], [0.5]]])
+        >>> pairs = hyperbolic_pairs(PoincareBall(), SquaredDistance(), x, x, torch.ones(1), torch.float32)
+        >>> pairs.block(pairs.query, pairs.key).logits
+        tensor([[[-0.0000, -1.2069],
+                 [-1.2069, -0.0000]]])
+    """
+
+    threaded = True
+
+    def __init__(
+        self, score: DistanceScore, root: Tensor, query: Tensor, key: Tensor, dtype: torch.dtype
+    ) -> None:
+        self.score, self.query, self.key, self.dtype = score, query, key, dtype
+        self.parameters = (root,)
+
+    def pairs(self) -> int:
+        """Return what fits the cache of a core."""
+        return _PAIRS.get(self.query.device.type, _PAIRS_ELSEWHERE)
+
+    def bounded(self) -> bool:
+        """Return whether it is the score of the squared distance."""
+        return isinstance(self.score, SquaredDistance)
+
+    def block(self, query: Tensor, key: Tensor) -> Block:
+        """Return the block, with the arcs that its gradients are made of."""
+        return _Arcs(self, query, key)
+
+    def scaled(self, query: Tensor, key: Tensor, scale: Tensor, workspace: Workspace) -> Tensor:
+        """Return the logits times the scale, in the workspace."""
+        rise = self.rise(query, key, workspace)
+        arc = workspace.take("arcs", rise, tuple(rise.shape))
+        torch.addcmul(rise, rise, rise, value=0.5, out=arc).sqrt_()  # sinh(arc) / √2
+        torch.add(rise, arc, alpha=math.sqrt(2), out=arc).log1p_()
+        (root,) = self.parameters
+        if not self.bounded():
+            return self.score.of_distance(arc.mul_(root)).mul_(scale)
+        factor = scale * root.square()
+        if factor.numel() == 1 and is_concrete(factor):
+            zero = rise.new_zeros(())
+            return torch.addcmul(zero, arc, arc, value=-float(factor), out=arc)
+        return arc.square_().mul_(-factor)
+
+    def rise(self, query: Tensor, key: Tensor, workspace: Workspace) -> Tensor:
+        """Return ``u ≥ 0`` of a block."""
+        shape = (query.shape[0], query.shape[1], key.shape[1])
+        product = torch.bmm(query, key.mT, out=workspace.take("products", query, shape))
+        if product.dtype != self.dtype:
+            rounded = workspace.take("rounded", product.new_empty(0, dtype=self.dtype), shape)
+            product = rounded.copy_(product)
+        return product.clamp_min_(0)
+
+
+class _Arcs(Block):
+    def __init__(self, pairs: HyperbolicPairs, query: Tensor, key: Tensor) -> None:
+        (root,) = pairs.parameters
+        self.pairs, self.query, self.key = pairs, query, key
+        rise = pairs.rise(query, key, Workspace())
+        self.sinh = torch.addcmul(2 * rise, rise, rise).sqrt_()
+        self.arc = rise.add_(self.sinh).log1p_()
+        self.logits = pairs.score.of_distance(root * self.arc)
+
+    def gradients(self, grad: Tensor) -> tuple[Tensor | None, ...]:
+        (root,) = self.pairs.parameters
+        slope = grad * self.pairs.score.slope(root * self.arc)
+        of_root = (slope * self.arc).sum().expand(root.shape) if root.requires_grad else None
+        apart = self.sinh > 0
+        along = torch.where(apart, slope / torch.where(apart, self.sinh, 1), self._limit(grad))
+        across = (along * root).to(self.query.dtype)
+        return across @ self.key, across.mT @ self.query, of_root
+
+    def _limit(self, grad: Tensor) -> Tensor | float:
+        """Return the quotient at equal points, where gradients of points depend on it by rounding only."""
+        (root,) = self.pairs.parameters
+        return -2 * root * grad if self.pairs.bounded() else 0.0
+
+
+def hyperbolic_pairs(
+    manifold: geoopt.Manifold, score: Score, query: Tensor, key: Tensor, scale: Tensor, dtype: torch.dtype
+) -> HyperbolicPairs | None:
+    """Return the pairs of points ``(P, N, *point)`` and ``(P, M, *point)`` if space and score allow it.
+
+    A product is wrong by the rounding unit times ``x_0 y_0``, which is ``exp(2r)/4`` at distances r of the
+    unit hyperboloid. On the CPU, products are computed in double precision where a logit would be wrong by
+    more than 1e-5 in single precision. Elsewhere they have the dtype of the points. A distance is wrong by
+    the root of that near 0: a score that is not smooth there takes double precision always, and if that is
+    the dtype, None.
+
+    Args:
+        manifold: of the points.
+        score: of the pairs.
+        query: ``(P, N, *point)``.
+        key: ``(P, M, *point)``.
+        scale: ``1/τ``, ``(P, 1, 1)``.
+        dtype: of the logits.
+    """
+    if not (is_hyperbolic(manifold) and isinstance(score, DistanceScore)):
+        return None
+    smooth = isinstance(score, SquaredDistance)
+    if dtype == torch.float64 and not smooth:
+        return None
+    x, y = unit_hyperboloid(manifold, query), unit_hyperboloid(manifold, key)
+    square = torch.as_tensor(radius_squared(manifold), dtype=dtype, device=x.device).reshape(1)
+    wide = not smooth or _needs_double(x, y, square * scale, dtype)
+    product = x.dtype if wide else dtype
+    left = torch.cat([x[..., :1], -x[..., 1:], -torch.ones_like(x[..., :1])], -1).to(product)
+    right = torch.cat([y, torch.ones_like(y[..., :1])], -1).to(product)
+    return HyperbolicPairs(score, square.sqrt(), left, right, dtype)
+
+
+def _needs_double(x: Tensor, y: Tensor, scale: Tensor, dtype: torch.dtype) -> bool:
+    if dtype != torch.float32 or not is_concrete(x) or 0 in (x.numel(), y.numel()):
+        return False
+    product = x[..., 0].amax() * y[..., 0].amax() * scale.amax()
+    return bool(2 * torch.finfo(dtype).eps * product > _ERROR)

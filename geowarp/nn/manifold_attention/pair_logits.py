@@ -1,0 +1,143 @@
+"""The logits of a block of pairs, and their gradients: what the blockwise path asks of a score."""
+
+import abc
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ..._geoopt import geoopt
+from .scores import Score
+
+__all__ = ["Block", "PairLogits", "ScoredPairs", "Workspace"]
+
+
+class Workspace:
+    """Memory that the blocks of one thread write on in turn.
+
+    Example:
+        >>> workspace = Workspace()
+        >>> first = workspace.take("products", torch.zeros(3), (2, 2))
+        >>> workspace.take("products", torch.zeros(3), (2, 2)).data_ptr() == first.data_ptr()
+        True
+    """
+
+    def __init__(self) -> None:
+        self._tensors: dict[tuple[str, torch.dtype, tuple[int, ...]], Tensor] = {}
+
+    def take(self, name: str, like: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """Return the tensor of a name and a shape, with the dtype and the device of another one."""
+        key = (name, like.dtype, shape)
+        if key not in self._tensors:
+            self._tensors[key] = like.new_empty(shape)
+        return self._tensors[key]
+
+
+class Block(abc.ABC):
+    """The logits of a block of pairs ``(p, n, m)``, and how gradients go back through them.
+
+    Example:
+        >>> from geowarp.manifolds import Euclidean
+        >>> from geowarp.nn import SquaredDistance
+        >>> x = torch.tensor([[[0.0], [3.0]]])
+        >>> block = ScoredPairs(Euclidean(1), SquaredDistance(), x, x).block(x, x)
+        >>> block.logits
+        tensor([[[-0., -9.],
+                 [-9., -0.]]])
+        >>> block.gradients(torch.tensor([[[0.0, 1.0], [0.0, 0.0]]]))[0]
+        tensor([[[6.],
+                 [0.]]])
+    """
+
+    logits: Tensor
+
+    @abc.abstractmethod
+    def gradients(self, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """Return those of the queries, the keys and the parameters, from that of the logits."""
+
+
+class PairLogits(abc.ABC):
+    """The logits of all pairs of queries ``(P, N, ...)`` and keys ``(P, M, ...)``, block after block.
+
+    Example:
+        >>> issubclass(ScoredPairs, PairLogits)
+        True
+    """
+
+    query: Tensor
+    key: Tensor
+    parameters: tuple[Tensor, ...] = ()
+    """Other tensors that the logits depend on."""
+    threaded = False
+    """Whether blocks are computed by several threads, each with operations of its own on one block."""
+
+    @abc.abstractmethod
+    def block(self, query: Tensor, key: Tensor) -> Block:
+        """Return a block, for the backward pass."""
+
+    @abc.abstractmethod
+    def pairs(self) -> int:
+        """Return how many pairs make a good block."""
+
+    def bounded(self) -> bool:
+        """Return whether no logit is positive."""
+        return False
+
+    @abc.abstractmethod
+    def scaled(self, query: Tensor, key: Tensor, scale: Tensor, workspace: "Workspace") -> Tensor:
+        """Return the logits of a block times ``(p, 1, 1)``, without a graph, in a tensor to write on."""
+
+
+class _Recorded(NamedTuple):
+    query: Tensor
+    key: Tensor
+    logits: Tensor
+    parameters: tuple[Tensor, ...]
+
+
+class _RecordedBlock(Block):
+    def __init__(self, record: _Recorded) -> None:
+        self.logits, self._record = record.logits.detach(), record
+
+    def gradients(self, grad: Tensor) -> tuple[Tensor | None, ...]:
+        record = self._record
+        sources = (record.query, record.key, *record.parameters)
+        if not record.logits.requires_grad:
+            return (None,) * len(sources)
+        wanted = [source for source in sources if source.requires_grad]
+        found = iter(torch.autograd.grad(record.logits, wanted, grad, allow_unused=True))
+        return tuple(next(found) if source.requires_grad else None for source in sources)
+
+
+class ScoredPairs(PairLogits):
+    """The logits of any score on any manifold, with gradients by automatic differentiation of each block.
+
+    Example:
+        >>> from geowarp.manifolds import Sphere
+        >>> from geowarp.nn import Distance
+        >>> ScoredPairs(Sphere(), Distance(), torch.eye(2)[None], torch.eye(2)[None]).pairs() > 1000
+        True
+    """
+
+    def __init__(self, manifold: geoopt.Manifold, score: Score, query: Tensor, key: Tensor) -> None:
+        self.manifold, self.score, self.query, self.key = manifold, score, query, key
+        modules = [module for module in (manifold, score) if isinstance(module, nn.Module)]
+        found = (parameter for module in modules for parameter in module.parameters())
+        self.parameters = tuple(parameter for parameter in found if parameter.requires_grad)
+
+    def pairs(self) -> int:
+        """Return some thousands, fewer of larger points."""
+        entries = max(1, self.query[0, 0].numel() if self.query.shape[0] and self.query.shape[1] else 1)
+        return max(1 << 10, (1 << (20 if self.query.device.type == "cpu" else 25)) // entries)
+
+    def block(self, query: Tensor, key: Tensor) -> Block:
+        """Return the block with its graph."""
+        with torch.enable_grad():
+            query, key = query.detach().requires_grad_(), key.detach().requires_grad_()
+            logits = self.score.logits(self.manifold, query, key)
+        return _RecordedBlock(_Recorded(query, key, logits, self.parameters))
+
+    def scaled(self, query: Tensor, key: Tensor, scale: Tensor, workspace: Workspace) -> Tensor:
+        """Return the logits times the scale, without a graph."""
+        with torch.no_grad():
+            return self.score.logits(self.manifold, query, key) * scale

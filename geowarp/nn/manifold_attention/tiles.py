@@ -1,0 +1,69 @@
+"""How the pairs of many attention problems are divided into blocks."""
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+__all__ = ["Tile", "Tiling"]
+
+_COLUMNS = 128  # keys of a block, or more where a block is large
+
+
+class Tile(NamedTuple):
+    """Some queries of some problems.
+
+    Example:
+        >>> Tile(slice(0, 2), slice(0, 5)).size
+        (2, 5)
+    """
+
+    problems: slice
+    rows: slice
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """How many problems and queries there are."""
+        return self.problems.stop - self.problems.start, self.rows.stop - self.rows.start
+
+
+class Tiling(NamedTuple):
+    """P problems of N queries and M keys, in blocks of about a number of pairs.
+
+    Example:
+        >>> tiling = Tiling.of(2, 300, 300, is_causal=True, pairs=1 << 15)
+        >>> len(list(tiling.tiles())), len(list(tiling.columns(slice(0, 100))))
+        (4, 1)
+    """
+
+    problems: int
+    queries: int
+    keys: int
+    is_causal: bool
+    each: tuple[int, int, int]
+    """Problems, queries and keys of a block."""
+
+    @classmethod
+    def of(cls, problems: int, queries: int, keys: int, *, is_causal: bool, pairs: int) -> "Tiling":
+        """Return blocks of about so many pairs: 128 or more keys, then queries, then problems."""
+        columns = max(1, min(keys, pairs, max(_COLUMNS, math.isqrt(pairs))))
+        rows = max(1, min(queries, pairs // columns))
+        return cls(problems, queries, keys, is_causal, (max(1, pairs // (rows * columns)), rows, columns))
+
+    def tiles(self, *, whole: bool = False) -> Iterator[Tile]:
+        """Yield tiles of the size of a block, or with all the queries of their problems."""
+        for problems in _parts(0, self.problems, self.each[0]):
+            for rows in _parts(0, self.queries, self.queries if whole else self.each[1]):
+                yield Tile(problems, rows)
+
+    def rows(self, tile: Tile) -> Iterator[slice]:
+        """Yield the queries of a tile, those of a block at a time."""
+        return _parts(tile.rows.start, tile.rows.stop, self.each[1])
+
+    def columns(self, rows: slice) -> Iterator[slice]:
+        """Yield the keys, those of a block at a time, that some queries may look at."""
+        return _parts(0, min(self.keys, rows.stop) if self.is_causal else self.keys, self.each[2])
+
+
+def _parts(start: int, stop: int, step: int) -> Iterator[slice]:
+    for i in range(start, stop, max(1, step)):
+        yield slice(i, min(i + step, stop))
