@@ -17,6 +17,9 @@ own. The more tokens, the fewer rounds, but three at least.
 """
 
 import argparse
+import json
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -73,8 +76,8 @@ def rivals_of(family: Family) -> list[str]:
 
 
 def whole(one: float, some: float, rows: int, n: int) -> float:
-    """Return the time for ``n`` rows by those for one and for ``rows`` of them."""
-    return one + (some - one) * (n - 1) / (rows - 1) if 1 < rows < n else some * n / rows
+    """Return the time for ``n`` rows by those for one and for ``rows`` of them, and at least the latter."""
+    return max(some, one + (some - one) * (n - 1) / (rows - 1)) if 1 < rows < n else some * n / rows
 
 
 def rounds_of(most: int, n: int) -> int:
@@ -107,29 +110,38 @@ def measure(name: str, n: int, backward: bool, device: torch.device, rounds: int
             "ratio": ratios[rival],
             "rows": f"{rows} of {n}" if rival == PAIRS and rows < n else None,
             "error": error(family, n, device) if rival == OURS and not backward else None,
-            "peak MB": _peak_of(name, rival, n, backward, device),
+            "peak MB": _peaks(name, n, device).get(_key(rival, backward)),
         }
         for rival in seconds
     ]
 
 
-def _peak_of(name: str, rival: str, n: int, backward: bool, device: torch.device) -> float | None:
-    """Return the memory of a call, in a process of its own."""
-    family = next(iter(FAMILIES)) if rival.startswith("sdpa") else name  # which is the same for all
-    megabytes = _peak_in_process(family, rival, n, backward, device)
-    return megabytes and megabytes * (n / rows_of(n) if rival == PAIRS else 1)
-
-
 @cache
-def _peak_in_process(name: str, rival: str, n: int, backward: bool, device: torch.device) -> float | None:
-    options = ["--backward"] if backward else []
-    return memory.in_new_process(__file__, "--device", str(device), "--peak", name, rival, str(n), *options)
+def _peaks(name: str, n: int, device: torch.device) -> dict[str, float | None]:
+    """Return what ``peaks`` does, of a process of its own; nothing where that fails."""
+    options = ("--device", str(device), "--peaks", name, str(n))
+    child = subprocess.run(
+        [sys.executable, __file__, *options], stdout=subprocess.PIPE, text=True, check=False
+    )
+    found: dict[str, float | None] = json.loads(child.stdout) if child.returncode == 0 else {}
+    return found
 
 
-def peak(name: str, rival: str, n: int, device: torch.device, backward: bool) -> float | None:
-    """Return how many megabytes one call adds at its highest, after a call on few tokens."""
-    call_of(FAMILIES[name], rival, 16, device, backward)()
-    return memory.peak_megabytes(call_of(FAMILIES[name], rival, n, device, backward), device)
+def peaks(name: str, n: int, device: torch.device) -> dict[str, float | None]:
+    """Return how many megabytes one call of each rival adds at its highest, after a call on few tokens."""
+    family = FAMILIES[name]
+    found: dict[str, float | None] = {}
+    for backward in (False, True):
+        for rival in set(rivals_of(family)) - {ONE}:
+            call_of(family, rival, 16, device, backward)()
+            megabytes = memory.peak_megabytes(call_of(family, rival, n, device, backward), device)
+            part = rows_of(n) / n if rival == PAIRS else 1
+            found[_key(rival, backward)] = megabytes and megabytes / part
+    return found
+
+
+def _key(rival: str, backward: bool) -> str:
+    return f"{rival}, backward" if backward else rival
 
 
 def main() -> None:
@@ -142,15 +154,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--only", default="", help="families whose name contains this")
     parser.add_argument("--results", type=Path)
-    parser.add_argument(
-        "--peak", nargs=3, metavar=("FAMILY", "RIVAL", "N"), help="print the memory of a call"
-    )
-    parser.add_argument("--backward", action="store_true", help="with --peak: of the gradients too")
+    parser.add_argument("--peaks", nargs=2, metavar=("FAMILY", "N"), help="print the memory of calls")
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
-    if arguments.peak:
-        name, rival, n = arguments.peak
-        print(peak(name, rival, int(n), device, arguments.backward))
+    if arguments.peaks:
+        name, n = arguments.peaks
+        print(json.dumps(peaks(name, int(n), device)))
         return
     cases = [
         (name, n, backward)

@@ -17,7 +17,6 @@ sys.path.append(str(BENCHMARKS))
 
 import attention  # noqa: E402
 import harness  # noqa: E402
-import memory  # noqa: E402
 from attention_families import FAMILIES  # noqa: E402
 
 CPU = torch.device("cpu")
@@ -54,13 +53,7 @@ def test_time_of_all_rows_is_that_of_some_and_of_what_each_call_does_once() -> N
 def test_rows_and_results(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked: list[tuple[str, ...]] = []
-
-    def in_new_process(script: str, *arguments: str) -> float:
-        asked.append(arguments)
-        return 10.0
-
-    monkeypatch.setattr(memory, "in_new_process", in_new_process)
+    monkeypatch.setattr(attention, "_peaks", lambda name, n, device: {"geowarp": 2.5, "pairs, backward": n})
     monkeypatch.setattr(harness, "interleaved", partial(harness.interleaved, turn=0.01))
     monkeypatch.setattr(attention, "MOST_PAIRS", 16)
     path = tmp_path / "rows.json"
@@ -68,19 +61,29 @@ def test_rows_and_results(
     monkeypatch.setattr(sys, "argv", ["attention", *options.split()])
     attention.main()
     rows: list[dict[str, Any]] = json.loads(path.read_text())["rows"]
-    found = [(row["pass"], row["rival"], row["rows"], row["peak MB"]) for row in rows]
+    found = [(row["pass"], row["rival"], row["rows"]) for row in rows]
     assert found == [
         (name, *rest)
         for name in ("forward", "forward, backward")
-        for rest in (("geowarp", None, 10), ("pairs, torch", "2 of 8", 40), ("sdpa 32", None, 10))
+        for rest in (("geowarp", None), ("pairs, torch", "2 of 8"), ("sdpa 32", None))
     ]
     assert all(row["ms"] > 0 for row in rows)
     assert {row["ratio"] for row in rows if row["rival"] == "geowarp"} == {1}
     assert rows[0]["error"] < 1e-5
-    assert len(asked) == len(rows)
+    assert [row["peak MB"] for row in rows] == [2.5, None, None, None, 8, None]
     assert "2 of 8" in capsys.readouterr().out
 
 
-def test_peak_of_a_process() -> None:
-    megabytes = attention.peak("Euclidean", "pairs", 256, CPU, backward=False)
-    assert megabytes is None or 256 * 256 * 4 * 32 * 4 / 1e6 < megabytes < 200
+def test_memory_of_pairs_is_that_of_all_rows(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(attention, "MOST_PAIRS", 2**15)
+    monkeypatch.setattr(sys, "argv", ["attention", "--device", "cpu", "--peaks", "Euclidean", "256"])
+    attention.main()
+    found: dict[str, float | None] = json.loads(capsys.readouterr().out)
+    rivals = {"geowarp", "pairs", "sdpa 40", "sdpa 32"}
+    assert set(found) == rivals | {f"{rival}, backward" for rival in rivals}
+    differences = 4 * 256 * 256 * 32 * 4 / 1e6
+    for name, factor in (("pairs", 1), ("pairs, backward", 2)):
+        megabytes = found[name]
+        assert megabytes is None or 0.5 * factor * differences < megabytes < 5 * differences
