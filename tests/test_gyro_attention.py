@@ -156,6 +156,26 @@ def test_masks_and_heads() -> None:
     torch.testing.assert_close(nobody, space.identity_element(2, 4, 3, 3, dtype=torch.float64))
 
 
+@each
+def test_half_precision_and_autocast(case: Attended) -> None:
+    attention, x = case.attention(2).float(), case.points(2, 3).float()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert attention(x).dtype == torch.float32
+    half = attention.bfloat16()(x.bfloat16())
+    assert half.dtype == torch.bfloat16
+    assert bool(half.isfinite().all())
+
+
+@each
+def test_gradients_at_equal_points_and_at_the_identity(case: Attended) -> None:
+    attention, equal = case.attention(2), case.points(2, 1).expand(2, 3, *case.shape)
+    identity = case.make().identity_element(2, 3, *case.shape, dtype=torch.float64)
+    for points in (equal, identity):
+        x = points.clone().requires_grad_()
+        gradients = torch.autograd.grad(attention(x).square().sum(), [x, *attention.parameters()])
+        assert all(bool(gradient.isfinite().all()) for gradient in gradients)
+
+
 def test_a_shared_isometry_is_no_parameter_of_attention() -> None:
     space = AffineInvariantSPD()
     with pytest.warns(PerformanceWarning, match="no distance and no attention weight"):

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from .base import Manifold
-from .linalg import polar_factor
+from .linalg import full_precision, polar_factor
 from .retractions import QR, Retraction
 
 __all__ = ["OrthonormalFrames"]
@@ -28,6 +28,7 @@ class OrthonormalFrames(Manifold):
         super().__init__()
         self.retraction = QR() if retraction is None else retraction
 
+    @full_precision
     def point_residual(self, x: Tensor) -> Tensor:
         """Return ``‖xᵀx − I‖`` (Frobenius)."""
         eye = torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)

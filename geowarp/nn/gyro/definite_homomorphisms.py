@@ -58,7 +58,8 @@ class OrthogonalCongruence(CoordinateMaps):
         self, manifold: GyrovectorSpace, weights: Mapping[str, Tensor], x: Tensor, out_shape: tuple[int, ...]
     ) -> Tensor:
         """Return ``O P Oᵀ``."""
-        return nearly_positive(_congruence(weights["rotation"], x))
+        image: Tensor = _turned(weights["rotation"], x)
+        return image
 
     def of_coordinates(
         self,
@@ -70,6 +71,11 @@ class OrthogonalCongruence(CoordinateMaps):
         """Return ``O logm(P) Oᵀ``."""
         mapped: Tensor = _congruence(weights["rotation"], coordinates)
         return mapped
+
+
+@full_precision
+def _turned(rotation: Tensor, x: Tensor) -> Tensor:
+    return nearly_positive(sym(rotation @ x @ rotation.mT))
 
 
 @full_precision

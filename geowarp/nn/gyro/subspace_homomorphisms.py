@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ...errors import GeowarpError
 from ...manifolds import SPSD, Grassmann, GyrovectorSpace
-from ...manifolds.linalg import full_precision
+from ...manifolds.linalg import full_precision, newton_schulz
 from ...manifolds.linalg.broadcasting import broadcast_shapes
 from .definite_homomorphisms import definite_family
 from .homomorphism_family import HomomorphismFamily, orthonormal
@@ -70,7 +70,8 @@ class BlockRotation(HomomorphismFamily):
 def _turned(top: Tensor, rest: Tensor | None, x: Tensor) -> Tensor:
     k = x.shape[-1]
     first = top @ x[..., :k, :]
-    return first if rest is None else torch.cat([first, rest @ x[..., k:, :]], dim=-2)
+    turned = first if rest is None else torch.cat([first, rest @ x[..., k:, :]], dim=-2)
+    return newton_schulz(turned)
 
 
 @dataclass(frozen=True)
