@@ -21,7 +21,7 @@ from geowarp.manifolds import (
 
 @dataclass(frozen=True)
 class GyroCase:
-    """A space, made anew at every call; on compact ones random points are drawn to within pi/6 of E."""
+    """A space, made anew at every call, and the shape of its points."""
 
     make: Callable[[], GyrovectorSpace]
     shape: tuple[int, ...]
