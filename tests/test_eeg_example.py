@@ -215,6 +215,19 @@ def test_baselines_are_those_of_pyriemann() -> None:
 # The whole
 
 
+def test_numbers_of_the_table(capsys: pytest.CaptureFixture[str]) -> None:
+    shared = {"data": "Set", "recordings": 100}
+    rows: list[dict[str, object]] = [{**shared, "method": "MDM", "accuracy": 0.625}]
+    for seed, share in enumerate((0.7, 0.9)):
+        measured = {"accuracy": share, "accuracy, switched off": 0.5, "entropy": 0.25 + share / 2}
+        rows.append({**shared, "method": "attention on", "seed": seed, **measured})
+    example.print_table(rows)
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert {"MDM 62.5", "attention on 80.0 ± 14.1", "the same, switched off 50.0 ± 0.0"} < set(lines)
+    assert "one standard error 4.0" in lines  # √(0.8 · 0.2 / 100)
+    assert "attention on 0.65000" in lines  # the entropy
+
+
 def test_it_learns_scores_writes_and_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = written(tmp_path / "data", "Noise")
     picture, results = tmp_path / "new" / "map.png", tmp_path / "results.json"
