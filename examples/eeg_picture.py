@@ -66,6 +66,7 @@ def draw_trace(axes: Axes, name: str, series: Series, count: int) -> None:
         axes.text(window.mean(), height, str(number + 1), ha="center", va="center", fontsize=7)
     axes.set_xlabel("time, s" if name in RATES else "sample", fontsize=9)
     axes.tick_params(labelsize=8)
+    axes.locator_params(axis="x", nbins=5)
 
 
 def draw_attention(axes: Axes, attention: Tensor, top: float) -> object:

@@ -144,6 +144,8 @@ def test_the_files_that_packages_ship() -> None:
         assert (len(train.series), len(test.series), len(train.classes)) == (trained, tested, classes)
         assert {len(x) for x in (*train.series, *test.series)} == {channels}
         assert len(np.unique(train.labels)) == classes
+        delayed = [np.array_equal(x[1:, :-6], x[:-1, 6:]) for x in (*train.series, *test.series)]
+        assert all(delayed) if name == "SelfRegulationSCP1" else not any(delayed)  # as documented
 
 
 # Tokens
