@@ -1,7 +1,7 @@
 """What is known to do well without training a network: distance to means, and linear models of logarithms."""
 
 import torch
-from eeg_tokens import Tokens
+from eeg_tokens import Tokens, coordinates
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -49,15 +49,3 @@ def tangent_space(train: Tokens, test: Tokens, strength: float = 0.01) -> Tensor
     model = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=5000))
     model.fit(x.numpy(), train.labels.numpy())
     return torch.from_numpy(model.predict(y.numpy()))
-
-
-def coordinates(spd: AffineInvariantSPD, points: Tensor) -> Tensor:
-    """Return the logarithms at the identity of matrices ``(..., n, n)`` as vectors ``(..., n(n+1)/2)``.
-
-    With the same norms: entries off the diagonal count twice.
-    """
-    n = points.shape[-1]
-    u = spd.logmap(torch.eye(n, dtype=points.dtype), points)
-    row, column = torch.triu_indices(n, n)
-    weight = torch.where(row == column, 1.0, 2.0**0.5).to(u)
-    return u[..., row, column] * weight

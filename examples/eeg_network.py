@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from eeg_tokens import Tokens
+from eeg_tokens import Tokens, coordinates
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -70,11 +70,7 @@ class GyroNetwork(nn.Module):
         y = self.attention(x)
         if self.skip is not None:
             y = self.manifold.gyro_add(self.skip(x), y)
-        n = y.shape[-1]
-        u = self.manifold.logmap(self.manifold.identity_element(n, n, dtype=y.dtype, device=y.device), y)
-        row, column = torch.triu_indices(n, n)
-        weight = torch.where(row == column, 1.0, 2.0**0.5).to(u)
-        scores: Tensor = self.classifier((u[..., row, column] * weight).flatten(-2))
+        scores: Tensor = self.classifier(coordinates(self.manifold, y).flatten(-2))
         return scores
 
     def groups(self, decay: float) -> list[dict[str, object]]:

@@ -9,7 +9,7 @@ from eeg_data import Recordings, Series
 from numpy.typing import NDArray
 from torch import Tensor
 
-from geowarp.manifolds import AffineInvariantSPD
+from geowarp.manifolds import AffineInvariantSPD, GyrovectorSpace
 from geowarp.metrics import frechet_mean, recenter
 
 
@@ -82,3 +82,15 @@ def tokens(train: Recordings, test: Recordings, count: int, shrinkage: float) ->
 def root_mean_square(series: Sequence[Series]) -> float:
     """Return the root of the mean square of all samples of all channels."""
     return float(np.sqrt(np.square(np.concatenate(series, 1)).mean()))
+
+
+def coordinates(manifold: GyrovectorSpace, points: Tensor) -> Tensor:
+    """Return the logarithms at the identity of matrices ``(..., n, n)`` as vectors ``(..., n(n+1)/2)``.
+
+    Entries off the diagonal are scaled by √2, so that norms are those of the matrices.
+    """
+    n = points.shape[-1]
+    identity = manifold.identity_element(n, n, dtype=points.dtype, device=points.device)
+    u = manifold.logmap(identity, points)
+    row, column = torch.triu_indices(n, n, device=points.device)
+    return u[..., row, column] * torch.where(row == column, 1.0, 2.0**0.5).to(u)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.linalg import logm
 
 matplotlib = pytest.importorskip("matplotlib")
 for package in ("sklearn", "tqdm"):
@@ -22,7 +23,7 @@ sys.path.append(str(EXAMPLES))
 import eeg_gyro_attention as example  # noqa: E402
 from eeg_baselines import minimum_distance_to_mean, tangent_space  # noqa: E402
 from eeg_data import PACKAGES, Recordings, load, parse  # noqa: E402
-from eeg_tokens import Tokens, second_moment, tokens, windows  # noqa: E402
+from eeg_tokens import Tokens, coordinates, second_moment, tokens, windows  # noqa: E402
 
 from geowarp import GeowarpError  # noqa: E402
 from geowarp.manifolds import AffineInvariantSPD  # noqa: E402
@@ -185,6 +186,15 @@ def test_tokens_are_centred_by_those_to_train_with() -> None:
     ]
     distance = spd.dist(*raw)  # the same from before
     np.testing.assert_allclose(spd.dist(test.points[0, 1], test.points[5, 3]), distance)
+
+
+def test_coordinates_have_the_norms_of_logarithms() -> None:
+    x = AffineInvariantSPD().random(5, 3, 3, dtype=torch.float64)
+    vectors = coordinates(AffineInvariantSPD(), x)
+    assert vectors.shape == (5, 6)
+    logarithms = [logm(point) for point in x.numpy()]
+    np.testing.assert_allclose(vectors.norm(dim=-1), [np.linalg.norm(matrix) for matrix in logarithms])
+    np.testing.assert_allclose(vectors[:, 0], [matrix[0, 0] for matrix in logarithms])
 
 
 # Baselines
