@@ -38,6 +38,7 @@ OURS, PAIRS, ONE = "geowarp", "pairs", "pairs, one row"
 SIZES = (256, 1024, 4096, 16384)
 MOST_PAIRS = 2**19
 COLUMNS = ["family", "n", "pass", "rival", "ms", "ratio", "rows", "error", "peak MB"]
+SUMMARY = ["family", "n", "pass", "ms", "pairs / ours", "ours / sdpa", "MB"]
 Call = Callable[[], Any]
 
 
@@ -116,6 +117,21 @@ def measure(name: str, n: int, backward: bool, device: torch.device, rounds: int
     ]
 
 
+def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return how many times faster than ``pairs`` ours is, and how many times the floor it takes."""
+    found: dict[tuple[str, ...], dict[str, Any]] = {}
+    for row in rows:
+        line = {name: row[name] for name in ("family", "n", "pass")}
+        line = found.setdefault(tuple(map(str, line.values())), line)
+        if row["rival"] == OURS:
+            line |= {"ms": row["ms"], "MB": row["peak MB"]}
+        elif row["rival"].startswith(PAIRS):
+            line["pairs / ours"] = row["ratio"]
+        elif row["rival"] == f"sdpa {FAMILIES[row['family']].head}":
+            line["ours / sdpa"] = 1 / row["ratio"]
+    return list(found.values())
+
+
 @cache
 def _peaks(name: str, n: int, device: torch.device) -> dict[str, float | None]:
     """Return what ``peaks`` does, of a process of its own; nothing where that fails."""
@@ -175,6 +191,7 @@ def main() -> None:
     ]
     print(f"geowarp {geowarp.__version__}: {harness.environment(device)}")
     print(harness.table(rows, COLUMNS))
+    print(harness.table(summary(rows), SUMMARY))
     if (not arguments.only and arguments.sizes == list(SIZES)) or arguments.results:
         print("written:", harness.write("attention", device, rows, arguments.results))
 

@@ -70,6 +70,9 @@ def test_rows_and_results(
     assert all(row["ms"] > 0 for row in rows)
     assert {row["ratio"] for row in rows if row["rival"] == "geowarp"} == {1}
     assert rows[0]["error"] < 1e-5
+    lines = attention.summary(rows)
+    assert [line["pairs / ours"] for line in lines] == [rows[1]["ratio"], rows[4]["ratio"]]
+    assert [line["ours / sdpa"] for line in lines] == [1 / rows[2]["ratio"], 1 / rows[5]["ratio"]]
     assert [row["peak MB"] for row in rows] == [2.5, None, None, None, 8, None]
     assert "2 of 8" in capsys.readouterr().out
 
