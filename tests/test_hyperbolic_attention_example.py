@@ -95,7 +95,7 @@ def test_loss_is_the_stated_one_and_a_node_does_not_attend_to_itself() -> None:
     torch.manual_seed(0)
     tree = hierarchy.random_tree(12, 0)
     known = hierarchy.split(tree, 0).known
-    for kind in example.KINDS[:3]:
+    for kind in example.KINDS[:4]:
         model = example.NodeAttention(kind, 12, 2)
         nodes = torch.tensor([5, 11, 3])
         weights = model(nodes, torch.eye(12))
@@ -111,21 +111,37 @@ def test_loss_is_the_stated_one_and_a_node_does_not_attend_to_itself() -> None:
         )
 
 
+def test_projected_queries_and_the_table() -> None:
+    torch.manual_seed(0)
+    model = example.NodeAttention(example.KINDS[3], 9, 3)
+    assert model.projection is not None
+    with torch.no_grad():
+        model.projection.copy_(torch.randn(3, 3))
+        model.log_tau.fill_(0.7)
+        x = torch.Tensor(model.points)
+        expected = (x[4:5] @ model.projection @ x.mT / torch.tensor(0.7).exp())[0]
+        expected[4] = -torch.inf
+        weights = model(torch.tensor([4]), torch.eye(9))[0]
+    torch.testing.assert_close(weights, expected.softmax(-1))
+    runs = [example.Scores(0.25, 0.5, 1.0, 2.0), example.Scores(0.75, 0.5, 3.0, 2.0)]
+    line = example.table({("dot", 7): runs}).splitlines()[1].split()
+    assert " ".join(line) == "dot 7 0.500 ± 0.354 0.500 ± 0.000 2.000 ± 1.414 2.000 ± 0.000"
+
+
 def test_all_is_better_than_chance_and_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "new" / "ball.png"
-    options = "--nodes 40 --seeds 2 --steps 40 --dimensions 2 5 --output"
+    options = "--nodes 40 --seeds 1 --steps 40 --dimensions 2 5 --output"
     assert example.main([*options.split(), str(path)]) == 0
     printed = capsys.readouterr().out
     found = {
-        (kind.name, int(numbers[0])): (float(numbers[1]), float(numbers[4]))
+        (kind.name, int(numbers[0])): (float(numbers[1]), float(numbers[2]))
         for line in printed.splitlines()
         for kind in example.KINDS
-        if line.startswith(kind.name) and len(numbers := line[len(kind.name) :].split()) == 13
+        if line.startswith(f"{kind.name}  ") and len(numbers := line[len(kind.name) :].split()) == 5
     }
-    assert len(found) == 8
-    for dimension in (2, 5):
-        chance, random_rank = found["attention off", dimension]
-        assert all(found[kind.name, dimension][1] > 1.2 * random_rank for kind in example.KINDS[:3])
+    assert len(found) == 10
+    chance, random_rank = found["attention off", 5]
+    assert all(found[kind.name, 5][1] > 1.2 * random_rank for kind in example.KINDS[:4])
     assert found["distance, Poincaré ball", 5][0] > 8 * chance
     pixels = pyplot.imread(path)[..., :3]
     quarters = [half for row in np.array_split(pixels, 2) for half in np.array_split(row, 2, axis=1)]
