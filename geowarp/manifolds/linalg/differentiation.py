@@ -1,7 +1,6 @@
 """Gradients that cannot be differentiated once more say so."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from functools import wraps
 from typing import Any
 
@@ -9,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ...errors import UnavailableError
+from .precision import autocast_off
 
 __all__ = ["once_differentiable"]
 
@@ -59,7 +59,7 @@ def once_differentiable(backward: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(backward)
     def wrapper(ctx: Any, *grads: Tensor) -> Any:
-        with torch.no_grad(), _autocast_off(grads):
+        with torch.no_grad(), autocast_off(*grads):
             outputs = backward(ctx, *grads)
         if torch.compiler.is_compiling() or not torch.is_grad_enabled():
             return outputs
@@ -67,13 +67,6 @@ def once_differentiable(backward: Callable[..., Any]) -> Callable[..., Any]:
         return _refusing(outputs, sources, type(ctx).__name__) if sources else outputs
 
     return wrapper
-
-
-def _autocast_off(grads: tuple[Any, ...]) -> AbstractContextManager[Any]:
-    device = next((grad.device.type for grad in grads if isinstance(grad, Tensor)), "meta")
-    if device == "meta" or not torch.is_autocast_enabled(device):
-        return nullcontext()
-    return torch.autocast(device, enabled=False)
 
 
 def _refusing(outputs: Gradients, sources: list[Tensor], name: str) -> Gradients:

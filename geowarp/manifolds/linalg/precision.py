@@ -1,15 +1,31 @@
 """The precision in which geometry is computed: at least float32, autocast off, contiguous results."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import wraps
 from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ["full_precision", "working_precision"]
+__all__ = ["autocast_off", "full_precision", "working_precision"]
 
 _HALF = (torch.float16, torch.bfloat16)
+
+
+def autocast_off(*values: Any) -> AbstractContextManager[Any]:
+    """Return a context without autocast on the device of the first tensor; it does nothing where it is off.
+
+    Example:
+        >>> x = torch.eye(2)
+        >>> with torch.autocast("cpu", torch.bfloat16), autocast_off(x):
+        ...     (x @ x).dtype
+        torch.float32
+    """
+    device = next((value.device.type for value in values if isinstance(value, Tensor)), "meta")
+    if device == "meta" or not torch.is_autocast_enabled(device):
+        return nullcontext()
+    return torch.autocast(device, enabled=False)
 
 
 def _restore(result: Any, half: torch.dtype | None) -> Any:
@@ -44,10 +60,7 @@ def full_precision(function: Callable[..., Any]) -> Callable[..., Any]:
             args = tuple(_raise_half(a) for a in args)
             kwargs = {key: _raise_half(a) for key, a in kwargs.items()}
         half = tensors[0].dtype if all_half else None
-        device = tensors[0].device.type if tensors else "cpu"
-        if device == "meta" or not torch.is_autocast_enabled(device):
-            return _restore(function(*args, **kwargs), half)
-        with torch.autocast(device, enabled=False):
+        with autocast_off(*tensors):
             return _restore(function(*args, **kwargs), half)
 
     return wrapper

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .tiles import Tile
 from .visibility import Visibility, causal_order
 
 __all__ = ["AddedLogits", "Shared"]
@@ -30,16 +31,16 @@ class Shared(NamedTuple):
         number = torch.arange(own.numel(), device=tensor.device).reshape(own).expand(batch).reshape(-1)
         return cls(tensor.reshape(own.numel(), *tensor.shape[-2:]), number)
 
-    def part(self, problems: slice, rows: slice, columns: slice) -> Tensor:
+    def part(self, tile: Tile, columns: slice) -> Tensor:
         """Return what a block of pairs has, ``(p or 1, n or 1, m or 1)``."""
-        block = self.block(self.tensor, rows, columns)
-        return block if block.shape[0] == 1 else block[self.number[problems]]
+        block = self.block(self.tensor, tile.rows, columns)
+        return block if block.shape[0] == 1 else block[self.number[tile.problems]]
 
-    def add_to(self, total: Tensor, problems: slice, rows: slice, columns: slice, grad: Tensor) -> None:
+    def add_to(self, total: Tensor, tile: Tile, columns: slice, grad: Tensor) -> None:
         """Add the gradient ``(p, n, m)`` of a block to that of the tensor."""
-        place = self.block(total, rows, columns)
+        place = self.block(total, tile.rows, columns)
         part = grad.sum_to_size(grad.shape[0], *place.shape[1:])
-        place.index_add_(0, self.number[problems], part.to(total.dtype))
+        place.index_add_(0, self.number[tile.problems], part.to(total.dtype))
 
     @staticmethod
     def block(tensor: Tensor, rows: slice, columns: slice) -> Tensor:
@@ -53,7 +54,7 @@ class AddedLogits(NamedTuple):
 
     Example:
         >>> added = AddedLogits.of(Visibility(None, True, None), torch.Size([1]))
-        >>> added.write_on(torch.zeros(1, 1, 3), slice(0, 1), slice(1, 2), slice(0, 3), 1.0)
+        >>> added.write_on(torch.zeros(1, 1, 3), Tile(slice(0, 1), slice(1, 2)), slice(0, 3), 1.0)
         tensor([[[0., 0., -inf]]])
     """
 
@@ -68,17 +69,17 @@ class AddedLogits(NamedTuple):
         shared = (None if tensor is None else Shared.of(tensor, batch) for tensor in (mask, bias))
         return cls(next(shared), is_causal, next(shared))
 
-    def write_on(
-        self, logits: Tensor, problems: slice, rows: slice, columns: slice, bias_scale: float
-    ) -> Tensor:
+    def empty(self) -> bool:
+        """Return whether there is none of them."""
+        return self.mask is None and self.bias is None and not self.is_causal
+
+    def write_on(self, logits: Tensor, tile: Tile, columns: slice, bias_scale: float) -> Tensor:
         """Return the logits ``(p, n, m)`` of a block, changed in place: the bias, times a number, and −∞."""
         if self.bias is not None:
-            logits.add_(self.bias.part(problems, rows, columns), alpha=bias_scale)
+            logits.add_(self.bias.part(tile, columns), alpha=bias_scale)
         if self.mask is not None:
-            logits.masked_fill_(~self.mask.part(problems, rows, columns), -math.inf)
-        if self.is_causal and columns.stop > rows.start + 1:
-            order = causal_order(
-                range(rows.start, rows.stop), range(columns.start, columns.stop), logits.device
-            )
-            logits.masked_fill_(~order, -math.inf)
+            logits.masked_fill_(~self.mask.part(tile, columns), -math.inf)
+        if self.is_causal and columns.stop > tile.rows.start + 1:
+            queries, keys = range(tile.rows.start, tile.rows.stop), range(columns.start, columns.stop)
+            logits.masked_fill_(~causal_order(queries, keys, logits.device), -math.inf)
         return logits

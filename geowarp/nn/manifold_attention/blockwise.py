@@ -11,7 +11,7 @@ from ...manifolds.linalg.differentiation import once_differentiable
 from ...manifolds.linalg.threads import is_concrete, map_over_threads
 from .added_logits import AddedLogits
 from .hyperbolic_pairs import hyperbolic_pairs
-from .pair_logits import PairLogits, ScoredPairs, Workspace
+from .pair_logits import PairLogits, ScoredPairs
 from .problem import Problem
 from .running_average import RunningAverage, UnshiftedAverage
 from .tiles import Tile, Tiling
@@ -43,13 +43,15 @@ class _Attention(NamedTuple):
         return self._sweep(RunningAverage(tile.size, values), tile, values, scale).result()
 
     def _sweep(self, into: UnshiftedAverage, tile: Tile, values: Tensor, scale: Tensor) -> UnshiftedAverage:
-        workspace = Workspace()
         problems, rows = tile
-        query, key, scale = self.pairs.query[tile], self.pairs.key[problems], scale[problems]
+        key, values = self.pairs.key[problems], values[problems]
+        logits = self.pairs.scaled(self.pairs.query[tile], scale[problems])
+        plain = self.added.empty()
         for columns in self.tiling.columns(rows):
-            logits = self.pairs.scaled(query, key[:, columns], scale, workspace)
-            self.added.write_on(logits, problems, rows, columns, _LOG2_E)
-            into.add(logits, values[problems, columns])
+            block = logits(key[:, columns])
+            into.add(
+                block if plain else self.added.write_on(block, tile, columns, _LOG2_E), values[:, columns]
+            )
         return into
 
 
@@ -135,12 +137,14 @@ def _backward_of_tile(
         for columns in tiling.columns(rows):
             block = pairs.block(query, pairs.key[problems, columns])
             logits = block.logits * (saved.scale[problems] * _LOG2_E)
-            weights = saved.weights(added.write_on(logits, problems, rows, columns, _LOG2_E), problems, rows)
+            weights = saved.weights(
+                added.write_on(logits, Tile(problems, rows), columns, _LOG2_E), problems, rows
+            )
             into.values[problems, columns].baddbmm_(weights.mT, grad)
             slope = torch.bmm(grad, saved.values[problems, columns].mT)
             slope.sub_(saved.along[problems, rows]).mul_(weights)
             if into.bias is not None and added.bias is not None:
-                added.bias.add_to(into.bias, problems, rows, columns, slope)
+                added.bias.add_to(into.bias, Tile(problems, rows), columns, slope)
             into.scale[problems].add_((slope * block.logits).sum((-2, -1), keepdim=True))
             of_query, of_key, *of_parameters = block.gradients(slope.mul_(saved.scale[problems]))
             for total, part in (

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from ..._geoopt import geoopt
 from ...errors import GeowarpError
+from ...manifolds.linalg.precision import autocast_off
 from .aggregation import Aggregation, LinearValues
 from .methods import Fused, Method, choose_method
 from .problem import Problem, attention_problem
@@ -38,17 +39,17 @@ def manifold_attention(
     ``w_ij = softmax_j(score(q_i, k_j) / τ + bias_ij)``, by default ``∝ exp(−d(q_i, k_j)² / τ)``, and query i
     gets the mean of the ``v_j`` with these weights.
     """
-    problem = attention_problem(
-        q, k, manifold, tau, score, mask=mask, is_causal=is_causal, bias=bias, score_dtype=score_dtype
-    )
-    _check_values(problem, v, aggregation)
-    shape = aggregation.point_shape(manifold, v)
-    values = aggregation.encode(manifold, v.to(problem.query.dtype))
-    if values is None:
-        return _by_weights(problem, v.to(problem.query.dtype), aggregation).to(v.dtype)
-    dtype = problem.query.dtype if score_dtype is None else score_dtype
-    average = _average(problem, values, method, dtype)
-    return aggregation.decode(manifold, average.to(values.dtype), shape).to(v.dtype)
+    with autocast_off(q):
+        problem = attention_problem(
+            q, k, manifold, tau, score, mask=mask, is_causal=is_causal, bias=bias, score_dtype=score_dtype
+        )
+        _check_values(problem, v, aggregation)
+        values = aggregation.encode(manifold, v.to(problem.query.dtype))
+        if values is None:
+            return _by_weights(problem, v.to(problem.query.dtype), aggregation).to(v.dtype)
+        average = _average(problem, values, method, score_dtype or problem.query.dtype)
+        shape = aggregation.point_shape(manifold, v)
+        return aggregation.decode(manifold, average.to(values.dtype), shape).to(v.dtype)
 
 
 def _average(problem: Problem, values: Tensor, method: Method | None, dtype: torch.dtype) -> Tensor:
@@ -89,10 +90,11 @@ def manifold_attention_weights(
         tensor([[0.7745, 0.2255],
                 [0.2255, 0.7745]])
     """
-    problem = attention_problem(
-        q, k, manifold, tau, score, mask=mask, is_causal=is_causal, bias=bias, score_dtype=score_dtype
-    )
-    return weights_of(problem)
+    with autocast_off(q):
+        problem = attention_problem(
+            q, k, manifold, tau, score, mask=mask, is_causal=is_causal, bias=bias, score_dtype=score_dtype
+        )
+        return weights_of(problem)
 
 
 def _check_values(problem: Problem, v: Tensor, aggregation: Aggregation) -> None:

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...manifolds.linalg.broadcasting import broadcast_shapes
+from ...manifolds.linalg.precision import autocast_off
 from .problem import Problem
 from .scores import Features
 from .visibility import Visibility
@@ -32,7 +33,8 @@ def fused_average(problem: Problem, features: Features, values: Tensor, dtype: t
     Example:
         >>> from geowarp.manifolds import Sphere
         >>> from geowarp.nn import ChordalSquaredDistance
-        >>> from .problem import attention_problem
+        >>> from ...manifolds.linalg.precision import autocast_off
+    from .problem import attention_problem
         >>> score, x = ChordalSquaredDistance(), torch.eye(2)
         >>> problem = attention_problem(x, x, Sphere(), 1.0, score)
         >>> fused_average(problem, score.features(Sphere(), x, x), x, torch.float32)
@@ -53,8 +55,7 @@ def fused_average(problem: Problem, features: Features, values: Tensor, dtype: t
     width = -(-max(query.shape[-1], values.shape[-1]) // 8) * 8
     q, k, v = (_heads(F.pad(x.to(dtype), (0, width - x.shape[-1])), batch) for x in (query, key, values))
     mask = None if attention_mask is None else _heads(attention_mask, batch)
-    device = query.device.type
-    with torch.autocast(device, enabled=False):
+    with autocast_off(query):
         average = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, scale=1.0)
     average = average.reshape(*batch, problem.queries, width)[..., : values.shape[-1]]
     return average if empty is None else torch.where(empty, 0, average)

@@ -1,6 +1,7 @@
 """The logits of hyperbolic distances: a block is one matrix product and few operations on each entry."""
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -13,19 +14,19 @@ from .unit_hyperboloid import is_hyperbolic, radius_squared, unit_hyperboloid
 
 __all__ = ["HyperbolicPairs", "hyperbolic_pairs"]
 
-_PAIRS = {"cpu": 1 << 15}  # of one thread's cache, and below what torch divides among threads
+_PAIRS = {"cpu": 28 << 10}  # fit the cache of a thread, and are fewer than torch divides among threads
 _PAIRS_ELSEWHERE = 1 << 25
 _ERROR = 1e-5  # of a logit, above which products are computed in double precision
 
 
 class HyperbolicPairs(PairLogits):
-    """A score of the distances ``√k arcosh(1 + u)``, where ``u = −⟨x, y⟩ − 1`` on the unit hyperboloid.
+    """A score of the distances ``√k arcosh(−⟨x, y⟩)`` of points of the unit hyperboloid.
 
     Args:
         score: of the distance.
         root: ``√k``, of one entry.
-        query: ``[x_0, −x_s, −1]``, ``(P, N, 2 + n)``.
-        key: ``[y_0, y_s, 1]``, ``(P, M, 2 + n)``; the products of these vectors are u.
+        query: ``[x_0, −x_s]``, ``(P, N, 1 + n)``.
+        key: ``[y_0, y_s]``, ``(P, M, 1 + n)``; the products of these vectors are ``−⟨x, y⟩``.
         dtype: of the logits; the products have that of the vectors.
 
     Example:
@@ -57,36 +58,62 @@ class HyperbolicPairs(PairLogits):
         """Return the block, with the arcs that its gradients are made of."""
         return _Arcs(self, query, key)
 
-    def scaled(self, query: Tensor, key: Tensor, scale: Tensor, workspace: Workspace) -> Tensor:
-        """Return the logits times the scale, in the workspace."""
-        rise = self.rise(query, key, workspace)
-        arc = workspace.take("arcs", rise, tuple(rise.shape))
-        torch.addcmul(rise, rise, rise, value=0.5, out=arc).sqrt_()  # sinh(arc) / √2
-        torch.add(rise, arc, alpha=math.sqrt(2), out=arc).log1p_()
+    def scaled(self, query: Tensor, scale: Tensor) -> Callable[[Tensor], Tensor]:
+        """Return the function of keys that gives the logits times the scale, on memory of its own."""
         (root,) = self.parameters
+        arcs = _rounded_arcs(query, self.dtype) if query.dtype != self.dtype else _arcs(query)
+        unit = math.log(2) * root  # arcs are in base 2
         if not self.bounded():
-            return self.score.of_distance(arc.mul_(root)).mul_(scale)
-        factor = scale * root.square()
-        if factor.numel() == 1 and is_concrete(factor):
-            zero = rise.new_zeros(())
-            return torch.addcmul(zero, arc, arc, value=-float(factor), out=arc)
-        return arc.square_().mul_(-factor)
+            return lambda key: self.score.of_distance(arcs(key).mul_(unit)).mul_(scale)
+        factor = -scale * unit.square()
+        if factor.numel() > 1 or not is_concrete(factor):
+            return lambda key: arcs(key).square_().mul_(factor)
+        zero, number = scale.new_zeros(()), float(factor)
 
-    def rise(self, query: Tensor, key: Tensor, workspace: Workspace) -> Tensor:
-        """Return ``u ≥ 0`` of a block."""
+        def logits(key: Tensor) -> Tensor:
+            arc = arcs(key)
+            return torch.addcmul(zero, arc, arc, value=number, out=arc)
+
+        return logits
+
+    def rise(self, query: Tensor, key: Tensor) -> Tensor:
+        """Return ``cosh(arc) − 1`` of a block, rounded after the subtraction."""
+        return torch.bmm(query, key.mT).sub_(1).to(self.dtype).clamp_min_(0)
+
+
+def _arcs(query: Tensor) -> Callable[[Tensor], Tensor]:
+    """Return the function of keys that gives ``log2(z + √(z² − 1))`` of the products z."""
+    workspace, minus_one = Workspace(), query.new_full((), -1.0)
+
+    def arcs(key: Tensor) -> Tensor:
         shape = (query.shape[0], query.shape[1], key.shape[1])
-        product = torch.bmm(query, key.mT, out=workspace.take("products", query, shape))
-        if product.dtype != self.dtype:
-            rounded = workspace.take("rounded", product.new_empty(0, dtype=self.dtype), shape)
-            product = rounded.copy_(product)
-        return product.clamp_min_(0)
+        first, second = workspace.take(query, shape), workspace.take(query, shape, 1)
+        cosh = torch.bmm(query, key.mT, out=first).clamp_min_(1)
+        return torch.addcmul(minus_one, cosh, cosh, out=second).sqrt_().add_(cosh).log2_()
+
+    return arcs
+
+
+def _rounded_arcs(query: Tensor, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+    """Return the same for products of more digits than the arcs, which are rounded less 1."""
+    workspace, like, base = Workspace(), query.new_empty(0, dtype=dtype), 1 / math.log(2)
+
+    def arcs(key: Tensor) -> Tensor:
+        shape = (query.shape[0], query.shape[1], key.shape[1])
+        product = torch.bmm(query, key.mT, out=workspace.take(query, shape)).sub_(1)
+        rise = workspace.take(like, shape).copy_(product).clamp_min_(0)
+        arc = workspace.take(like, shape, 1)
+        torch.addcmul(rise, rise, rise, value=0.5, out=arc).sqrt_()  # sinh(arc) / √2
+        return torch.add(rise, arc, alpha=math.sqrt(2), out=arc).log1p_().mul_(base)
+
+    return arcs
 
 
 class _Arcs(Block):
     def __init__(self, pairs: HyperbolicPairs, query: Tensor, key: Tensor) -> None:
         (root,) = pairs.parameters
         self.pairs, self.query, self.key = pairs, query, key
-        rise = pairs.rise(query, key, Workspace())
+        rise = pairs.rise(query, key)
         self.sinh = torch.addcmul(2 * rise, rise, rise).sqrt_()
         self.arc = rise.add_(self.sinh).log1p_()
         self.logits = pairs.score.of_distance(root * self.arc)
@@ -134,9 +161,8 @@ def hyperbolic_pairs(
     square = torch.as_tensor(radius_squared(manifold), dtype=dtype, device=x.device).reshape(1)
     wide = not smooth or _needs_double(x, y, square * scale, dtype)
     product = x.dtype if wide else dtype
-    left = torch.cat([x[..., :1], -x[..., 1:], -torch.ones_like(x[..., :1])], -1).to(product)
-    right = torch.cat([y, torch.ones_like(y[..., :1])], -1).to(product)
-    return HyperbolicPairs(score, square.sqrt(), left, right, dtype)
+    mirrored = torch.cat([x[..., :1], -x[..., 1:]], -1)
+    return HyperbolicPairs(score, square.sqrt(), mirrored.to(product), y.to(product), dtype)
 
 
 def _needs_double(x: Tensor, y: Tensor, scale: Tensor, dtype: torch.dtype) -> bool:

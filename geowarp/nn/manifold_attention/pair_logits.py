@@ -1,6 +1,7 @@
 """The logits of a block of pairs, and their gradients: what the blockwise path asks of a score."""
 
 import abc
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -17,20 +18,22 @@ class Workspace:
 
     Example:
         >>> workspace = Workspace()
-        >>> first = workspace.take("products", torch.zeros(3), (2, 2))
-        >>> workspace.take("products", torch.zeros(3), (2, 2)).data_ptr() == first.data_ptr()
-        True
+        >>> like = torch.zeros(3)
+        >>> first = workspace.take(like, (2, 2))
+        >>> workspace.take(like, (2, 2)) is first, workspace.take(like, (2, 2), number=1) is first
+        (True, False)
     """
 
     def __init__(self) -> None:
-        self._tensors: dict[tuple[str, torch.dtype, tuple[int, ...]], Tensor] = {}
+        self._tensors: dict[tuple[int, torch.dtype, tuple[int, ...]], Tensor] = {}
 
-    def take(self, name: str, like: Tensor, shape: tuple[int, ...]) -> Tensor:
-        """Return the tensor of a name and a shape, with the dtype and the device of another one."""
-        key = (name, like.dtype, shape)
-        if key not in self._tensors:
-            self._tensors[key] = like.new_empty(shape)
-        return self._tensors[key]
+    def take(self, like: Tensor, shape: tuple[int, ...], number: int = 0) -> Tensor:
+        """Return the tensor of a shape and a number, with the dtype and the device of another one."""
+        key = (number, like.dtype, shape)
+        tensor = self._tensors.get(key)
+        if tensor is None:
+            tensor = self._tensors[key] = like.new_empty(shape)
+        return tensor
 
 
 class Block(abc.ABC):
@@ -84,8 +87,11 @@ class PairLogits(abc.ABC):
         return False
 
     @abc.abstractmethod
-    def scaled(self, query: Tensor, key: Tensor, scale: Tensor, workspace: "Workspace") -> Tensor:
-        """Return the logits of a block times ``(p, 1, 1)``, without a graph, in a tensor to write on."""
+    def scaled(self, query: Tensor, scale: Tensor) -> Callable[[Tensor], Tensor]:
+        """Return the function of keys that gives their logits times ``(p, 1, 1)``, without a graph.
+
+        It gives a tensor to write on, which may be the same one each time.
+        """
 
 
 class _Recorded(NamedTuple):
@@ -137,7 +143,11 @@ class ScoredPairs(PairLogits):
             logits = self.score.logits(self.manifold, query, key)
         return _RecordedBlock(_Recorded(query, key, logits, self.parameters))
 
-    def scaled(self, query: Tensor, key: Tensor, scale: Tensor, workspace: Workspace) -> Tensor:
-        """Return the logits times the scale, without a graph."""
-        with torch.no_grad():
-            return self.score.logits(self.manifold, query, key) * scale
+    def scaled(self, query: Tensor, scale: Tensor) -> Callable[[Tensor], Tensor]:
+        """Return the function of keys that gives their logits times the scale."""
+
+        def logits(key: Tensor) -> Tensor:
+            with torch.no_grad():
+                return self.score.logits(self.manifold, query, key) * scale
+
+        return logits

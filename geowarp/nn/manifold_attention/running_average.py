@@ -30,7 +30,7 @@ class UnshiftedAverage:
     def add(self, logits: Tensor, values: Tensor) -> None:
         """Add keys with logits ``(p, n, m)`` in base 2, which are written on, and values ``(p, m, d)``."""
         weights = logits.exp2_()
-        self.total.add_(weights.sum(-1, keepdim=True))
+        self.total += weights.sum(-1, keepdim=True)
         self.average.baddbmm_(weights, values)
 
     def level(self) -> Tensor:

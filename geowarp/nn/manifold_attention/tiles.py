@@ -1,12 +1,11 @@
 """How the pairs of many attention problems are divided into blocks."""
 
-import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
 __all__ = ["Tile", "Tiling"]
 
-_COLUMNS = 128  # keys of a block, or more where a block is large
+_COLUMNS = 64  # keys of a block
 
 
 class Tile(NamedTuple):
@@ -32,7 +31,7 @@ class Tiling(NamedTuple):
     Example:
         >>> tiling = Tiling.of(2, 300, 300, is_causal=True, pairs=1 << 15)
         >>> len(list(tiling.tiles())), len(list(tiling.columns(slice(0, 100))))
-        (4, 1)
+        (2, 2)
     """
 
     problems: int
@@ -44,8 +43,8 @@ class Tiling(NamedTuple):
 
     @classmethod
     def of(cls, problems: int, queries: int, keys: int, *, is_causal: bool, pairs: int) -> "Tiling":
-        """Return blocks of about so many pairs: 128 or more keys, then queries, then problems."""
-        columns = max(1, min(keys, pairs, max(_COLUMNS, math.isqrt(pairs))))
+        """Return blocks of about so many pairs: 64 keys, then queries, then problems."""
+        columns = max(1, min(keys, pairs, _COLUMNS))
         rows = max(1, min(queries, pairs // columns))
         return cls(problems, queries, keys, is_causal, (max(1, pairs // (rows * columns)), rows, columns))
 
