@@ -199,6 +199,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--no-skip", dest="skip", action="store_false", help="no sum with the tokens themselves"
     )
+    parser.add_argument("--threads", type=int, default=1, help="of torch; small matrices wait for more")
     parser.add_argument("--picture", type=Path, default=Path("eeg_gyro_attention.png"))
     parser.add_argument("--results", type=Path, help="write what was measured there, as JSON")
     return parser.parse_args(argv)
@@ -206,7 +207,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def check(arguments: argparse.Namespace) -> None:
     """Refuse, before the training, what would fail only after it."""
-    for name in ("windows", "seeds", "epochs", "heads"):
+    for name in ("windows", "seeds", "epochs", "heads", "threads"):
         if getattr(arguments, name) < 1:
             raise GeowarpError(f"--{name} {getattr(arguments, name)} must be at least 1")
     if not 0 < arguments.shrinkage < 1:
@@ -217,7 +218,6 @@ def check(arguments: argparse.Namespace) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Train, print and draw."""
-    check(arguments)
     start = time.perf_counter()
     settings = Settings(epochs=arguments.epochs, heads=arguments.heads, skip=arguments.skip)
     manifold = METRICS[arguments.metric]
@@ -252,11 +252,17 @@ def run(arguments: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; what the user can put right is one line."""
+    arguments = parse(argv)
+    threads = torch.get_num_threads()
     try:
-        run(parse(argv))
+        check(arguments)
+        torch.set_num_threads(arguments.threads)
+        run(arguments)
     except GeowarpError as error:
         print(error, file=sys.stderr)
         return 2
+    finally:
+        torch.set_num_threads(threads)
     return 0
 
 
