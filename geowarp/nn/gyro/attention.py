@@ -9,6 +9,7 @@ from ..._geoopt import geoopt
 from ..._warn import warn
 from ...errors import GeowarpError, PerformanceWarning
 from ..manifold_attention.aggregation import Aggregation, FrechetMean, LinearValues
+from ..manifold_attention.calibration import calibrated_temperatures
 from ..manifold_attention.function import manifold_attention, manifold_attention_weights
 from ..manifold_attention.methods import Method
 from ..manifold_attention.scores import Score, SquaredDistance
@@ -211,17 +212,8 @@ class GyroAttention(nn.Module):
         frame = self._frame()
         asking, answering = self._entered(frame, x, context)
         q, k = frame.image(self.query, asking), frame.image(self.key, answering)
-        first = q.narrow(-self.manifold.ndim - 1, 0, 1)
-        below = self.score.logits(frame.space, first, first) - self.score.logits(frame.space, q, k)
-        mean = below.movedim(-3, 0).flatten(1).mean(1)
-        if not bool((mean > 0).all()):
-            head = int((~(mean > 0)).nonzero()[0])
-            raise GeowarpError(
-                f"GyroAttention.calibrate: the scores {self.score!r} of head {head} are on average "
-                f"{mean[head].item():.1e} below that of equal points; give points that differ, and a score "
-                "that tells them apart"
-            )
-        return self.temperature.set_(fraction * mean).tau.detach()
+        tau = calibrated_temperatures("GyroAttention", frame.space, self.score, q, k, fraction)
+        return self.temperature.set_(tau).tau.detach()
 
     def extra_repr(self) -> str:
         """Return the settings, for ``repr``."""

@@ -33,8 +33,7 @@ def fused_average(problem: Problem, features: Features, values: Tensor, dtype: t
     Example:
         >>> from geowarp.manifolds import Sphere
         >>> from geowarp.nn import ChordalSquaredDistance
-        >>> from ...manifolds.linalg.precision import autocast_off
-    from .problem import attention_problem
+        >>> from .problem import attention_problem
         >>> score, x = ChordalSquaredDistance(), torch.eye(2)
         >>> problem = attention_problem(x, x, Sphere(), 1.0, score)
         >>> fused_average(problem, score.features(Sphere(), x, x), x, torch.float32)
