@@ -44,14 +44,12 @@ class _Attention(NamedTuple):
 
     def _sweep(self, into: UnshiftedAverage, tile: Tile, values: Tensor, scale: Tensor) -> UnshiftedAverage:
         problems, rows = tile
-        key, values = self.pairs.key[problems], values[problems]
+        each, plain = self.tiling.each[2], self.added.empty()
         logits = self.pairs.scaled(self.pairs.query[tile], scale[problems])
-        plain = self.added.empty()
-        for columns in self.tiling.columns(rows):
-            block = logits(key[:, columns])
-            into.add(
-                block if plain else self.added.write_on(block, tile, columns, _LOG2_E), values[:, columns]
-            )
+        keys, vectors = (x[problems].split(each, 1) for x in (self.pairs.key, values))
+        for columns, key, vector in zip(self.tiling.columns(rows), keys, vectors, strict=False):
+            block = logits(key)
+            into.add(block if plain else self.added.write_on(block, tile, columns, _LOG2_E), vector)
         return into
 
 

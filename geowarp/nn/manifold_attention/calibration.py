@@ -46,6 +46,6 @@ def calibrated_temperatures(
         head = int((~(mean > 0)).nonzero()[0])
         raise GeowarpError(
             f"{name}.calibrate: the scores {score!r} of head {head} are on average {mean[head].item():.1e} "
-            "below that of equal points; give features that differ, and a score that tells their points apart"
+            "below that of equal points; give points that differ, and a score that tells them apart"
         )
     return fraction * mean

@@ -86,23 +86,22 @@ def _arcs(query: Tensor) -> Callable[[Tensor], Tensor]:
     workspace, minus_one = Workspace(), query.new_full((), -1.0)
 
     def arcs(key: Tensor) -> Tensor:
-        shape = (query.shape[0], query.shape[1], key.shape[1])
-        first, second = workspace.take(query, shape), workspace.take(query, shape, 1)
-        cosh = torch.bmm(query, key.mT, out=first).clamp_min_(1)
-        return torch.addcmul(minus_one, cosh, cosh, out=second).sqrt_().add_(cosh).log2_()
+        cosh, arc = workspace.pair(query, key.shape[1])
+        torch.bmm(query, key.mT, out=cosh).clamp_min_(1)
+        return torch.addcmul(minus_one, cosh, cosh, out=arc).sqrt_().add_(cosh).log2_()
 
     return arcs
 
 
 def _rounded_arcs(query: Tensor, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
     """Return the same for products of more digits than the arcs, which are rounded less 1."""
-    workspace, like, base = Workspace(), query.new_empty(0, dtype=dtype), 1 / math.log(2)
+    products, rounded, base = Workspace(), Workspace(), 1 / math.log(2)
+    like = query.new_empty(1, dtype=dtype).expand(query.shape)
 
     def arcs(key: Tensor) -> Tensor:
-        shape = (query.shape[0], query.shape[1], key.shape[1])
-        product = torch.bmm(query, key.mT, out=workspace.take(query, shape)).sub_(1)
-        rise = workspace.take(like, shape).copy_(product).clamp_min_(0)
-        arc = workspace.take(like, shape, 1)
+        product, _ = products.pair(query, key.shape[1])
+        rise, arc = rounded.pair(like, key.shape[1])
+        rise.copy_(torch.bmm(query, key.mT, out=product).sub_(1)).clamp_min_(0)
         torch.addcmul(rise, rise, rise, value=0.5, out=arc).sqrt_()  # sinh(arc) / √2
         return torch.add(rise, arc, alpha=math.sqrt(2), out=arc).log1p_().mul_(base)
 

@@ -17,23 +17,21 @@ class Workspace:
     """Memory that the blocks of one thread write on in turn.
 
     Example:
-        >>> workspace = Workspace()
-        >>> like = torch.zeros(3)
-        >>> first = workspace.take(like, (2, 2))
-        >>> workspace.take(like, (2, 2)) is first, workspace.take(like, (2, 2), number=1) is first
-        (True, False)
+        >>> workspace, query = Workspace(), torch.zeros(1, 2, 5)
+        >>> first, second = workspace.pair(query, keys=3)
+        >>> first.shape, workspace.pair(query, keys=3)[0] is first, second is first
+        (torch.Size([1, 2, 3]), True, False)
     """
 
     def __init__(self) -> None:
-        self._tensors: dict[tuple[int, torch.dtype, tuple[int, ...]], Tensor] = {}
+        self._tensors: dict[int, tuple[Tensor, Tensor]] = {}
 
-    def take(self, like: Tensor, shape: tuple[int, ...], number: int = 0) -> Tensor:
-        """Return the tensor of a shape and a number, with the dtype and the device of another one."""
-        key = (number, like.dtype, shape)
-        tensor = self._tensors.get(key)
-        if tensor is None:
-            tensor = self._tensors[key] = like.new_empty(shape)
-        return tensor
+    def pair(self, query: Tensor, keys: int) -> tuple[Tensor, Tensor]:
+        """Return two tensors ``(p, n, keys)`` with the dtype and the device of queries ``(p, n, ·)``."""
+        if keys not in self._tensors:
+            shape = (query.shape[0], query.shape[1], keys)
+            self._tensors[keys] = query.new_empty(shape), query.new_empty(shape)
+        return self._tensors[keys]
 
 
 class Block(abc.ABC):
