@@ -7,7 +7,8 @@ from ..._geoopt import geoopt
 from ...errors import GeowarpError
 from ...manifolds.linalg.precision import autocast_off
 from .aggregation import Aggregation, LinearValues
-from .methods import Fused, Method, choose_method
+from .fused import fused_average
+from .methods import Method, choose_method
 from .problem import Problem, attention_problem
 from .reference import weights_of
 from .scores import Score, SquaredDistance
@@ -57,7 +58,7 @@ def _average(problem: Problem, values: Tensor, method: Method | None, dtype: tor
         return method.average(problem, values, dtype)
     features = problem.score.features(problem.manifold, problem.query, problem.key)
     if features is not None:
-        return Fused().average(problem, values, dtype)
+        return fused_average(problem, features, values, dtype)
     return choose_method(problem).average(problem, values, dtype)
 
 
