@@ -59,8 +59,10 @@ class Tiling(NamedTuple):
         return _parts(tile.rows.start, tile.rows.stop, self.each[1])
 
     def columns(self, rows: slice) -> Iterator[slice]:
-        """Yield the keys, those of a block at a time, that some queries may look at."""
-        return _parts(0, min(self.keys, rows.stop) if self.is_causal else self.keys, self.each[2])
+        """Yield the keys, those of a block at a time: all blocks with keys that some queries may look at."""
+        step = self.each[2]
+        stop = -(-rows.stop // step) * step if self.is_causal else self.keys
+        return _parts(0, min(self.keys, stop), step)
 
 
 def _parts(start: int, stop: int, step: int) -> Iterator[slice]:
