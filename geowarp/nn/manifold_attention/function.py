@@ -6,6 +6,7 @@ from torch import Tensor
 from ..._geoopt import geoopt
 from ...errors import GeowarpError
 from ...manifolds.linalg.precision import autocast_off
+from ...metrics.validation import check_points
 from .aggregation import Aggregation, LinearValues
 from .fused import fused_average
 from .methods import Method, choose_method
@@ -99,10 +100,17 @@ def manifold_attention_weights(
 
 
 def _check_values(problem: Problem, v: Tensor, aggregation: Aggregation) -> None:
+    if not (isinstance(v, Tensor) and v.is_floating_point()):
+        kind = f"dtype {v.dtype}" if isinstance(v, Tensor) else f"kind {type(v).__name__}"
+        raise GeowarpError(f"manifold_attention: v has the {kind}; it must be a floating-point tensor")
+    if not isinstance(aggregation, LinearValues):
+        check_points(problem.manifold, v, "v", lightly=True)
     ndim = len(aggregation.point_shape(problem.manifold, v))
     count = v.shape[v.ndim - ndim - 1] if v.ndim > ndim else None
     if count != problem.keys:
+        value = "d" if isinstance(aggregation, LinearValues) else "*point"
         raise GeowarpError(
             f"manifold_attention: v has the shape {tuple(v.shape)}; {problem.keys} keys need "
-            f"(..., {problem.keys}, {'d' if ndim == 1 else '*point'}) for {aggregation!r}"
+            f"(..., {problem.keys}, {value}) for {aggregation!r}"
         )
+    problem.check_batch(v.shape[: v.ndim - ndim - 1])

@@ -43,7 +43,7 @@ def fused_average(problem: Problem, features: Features, values: Tensor, dtype: t
     batch = problem.batch(values.shape[:-2])
     query, key = features[0] * problem.scale, features[1]
     visibility, empty = problem.visibility, None
-    if visibility.is_causal and _depends_on_key_only(visibility):
+    if visibility.is_causal and problem.keys and _depends_on_key_only(visibility):
         query, key, empty = _fold(problem, query, key)
         visibility = Visibility(None, True, None)
     if visibility.mask is not None or visibility.bias is not None:
@@ -65,23 +65,20 @@ def _depends_on_key_only(visibility: Visibility) -> bool:
     return bool(given) and all(tensor.shape[-2] == 1 for tensor in given)
 
 
-def _fold(problem: Problem, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+def _fold(problem: Problem, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return the vectors with one more entry for what is added to the logits of each key.
 
     Also whether a query, ``(..., N, 1)``, has no key up to its own that it may look at.
     """
     mask, _, bias = problem.visibility
-    extra = key.new_zeros(1, problem.keys) if bias is None else bias.clamp_min(_NEVER)
-    empty = None
-    if mask is not None:
-        extra = torch.where(mask, extra, _NEVER)
-        seen = mask.squeeze(-2).cumsum(-1) > 0
-        last = torch.arange(problem.queries, device=key.device).clamp_max(problem.keys - 1)
-        empty = ~seen[..., last, None]
-    extra = extra.squeeze(-2)[..., None].to(key.dtype)
+    extra = key.new_zeros(1, problem.keys) if bias is None else bias
+    extra = (extra if mask is None else torch.where(mask, extra, -math.inf)).squeeze(-2)[..., None]
+    seen = (~extra.isneginf()).cumsum(-2) > 0
+    last = torch.arange(problem.queries, device=key.device).clamp_max(problem.keys - 1)
+    extra = extra.clamp_min(_NEVER).to(key.dtype)
     shape = broadcast_shapes(key.shape[:-1], extra.shape[:-1])
     key = torch.cat([key.expand(*shape, key.shape[-1]), extra.expand(*shape, 1)], -1)
-    return torch.cat([query, torch.ones_like(query[..., :1])], -1), key, empty
+    return torch.cat([query, torch.ones_like(query[..., :1])], -1), key, ~seen[..., last, :]
 
 
 def _one_mask(allowed: Tensor | None, bias: Tensor | None, dtype: torch.dtype) -> Tensor | None:

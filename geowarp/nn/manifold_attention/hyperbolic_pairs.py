@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..._geoopt import geoopt
 from ...manifolds.linalg.threads import is_concrete
@@ -52,7 +52,7 @@ class HyperbolicPairs(PairLogits):
 
     def bounded(self) -> bool:
         """Return whether it is the score of the squared distance."""
-        return isinstance(self.score, SquaredDistance)
+        return type(self.score) is SquaredDistance
 
     def block(self, query: Tensor, key: Tensor) -> Block:
         """Return the block, with the arcs that its gradients are made of."""
@@ -151,9 +151,9 @@ def hyperbolic_pairs(
         scale: ``1/τ``, ``(P, 1, 1)``.
         dtype: of the logits.
     """
-    if not (is_hyperbolic(manifold) and isinstance(score, DistanceScore)):
-        return None
-    smooth = isinstance(score, SquaredDistance)
+    if not (is_hyperbolic(manifold) and isinstance(score, DistanceScore)) or isinstance(score, nn.Module):
+        return None  # a module has parameters, which blocks with a graph give their gradients
+    smooth = type(score) is SquaredDistance
     if dtype == torch.float64 and not smooth:
         return None
     x, y = unit_hyperboloid(manifold, query), unit_hyperboloid(manifold, key)

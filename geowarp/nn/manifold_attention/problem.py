@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ..._geoopt import geoopt
 from ...errors import GeowarpError
+from ...manifolds import Manifold
 from ...manifolds.linalg.broadcasting import broadcast_shapes
 from ...manifolds.linalg.threads import is_concrete
 from ...metrics.validation import check_pair
@@ -54,6 +55,15 @@ class Problem(NamedTuple):
         sets = (points.shape[: points.ndim - ndim] for points in (self.query, self.key))
         return broadcast_shapes(*sets, self.scale.shape[:-2], *self.visibility.batch(), *others)
 
+    def check_batch(self, *others: torch.Size) -> None:
+        """Raise where the batch dimensions of everything, and of others, do not broadcast."""
+        try:
+            self.batch(*others)
+        except RuntimeError as error:
+            raise GeowarpError(
+                f"manifold_attention: the batch dimensions do not broadcast: {error}"
+            ) from error
+
     def logits(self) -> Tensor:
         """Return the score divided by τ, with the bias and −∞ where a query may not look, ``(..., N, M)``."""
         return self.visibility.apply(self.score.logits(self.manifold, self.query, self.key) * self.scale)
@@ -91,7 +101,7 @@ def attention_problem(
         >>> from geowarp.nn import Distance
         >>> attention_problem(torch.eye(2), torch.eye(2), Sphere(), -1.0, Distance())
         Traceback (most recent call last):
-        geowarp.errors.GeowarpError: manifold_attention: tau is -1.0; it must be positive and finite
+        geowarp.errors.GeowarpError: manifold_attention: tau is -1.0; it must be positive and finite...
     """
     if not isinstance(score, Score):
         raise GeowarpError(f"manifold_attention: the score {score!r} is no Score; such are SquaredDistance()")
@@ -106,30 +116,43 @@ def attention_problem(
     dtype = score_dtype or (torch.float32 if q.dtype in _HALF else q.dtype)
     compute = torch.float32 if dtype in _HALF else dtype
     scale = _inverse_temperature(tau, q.new_empty((), dtype=compute))
-    bias = None if bias is None else bias.to(compute)
     problem = Problem(manifold, score, q.to(compute), k.to(compute), scale, Visibility(mask, is_causal, bias))
     _check_visibility(problem)
+    if bias is not None:
+        problem = problem._replace(visibility=Visibility(mask, is_causal, bias.to(compute)))
     return problem
 
 
 def _check_kinds(manifold: geoopt.Manifold, *points: Any) -> None:
     for name, x in zip("qk", points, strict=True):
         other = getattr(x, "manifold", None)
-        if other is not None and isinstance(manifold, geoopt.Manifold) and other != manifold:
+        if other is not None and isinstance(manifold, geoopt.Manifold) and not _alike(manifold, other):
             raise GeowarpError(
                 f"manifold_attention: {name} is on {other!r}, and the attention on {manifold!r}; "
                 "map the points there, or attend on their manifold"
             )
 
 
+def _alike(manifold: geoopt.Manifold, other: Any) -> bool:
+    """Return whether two manifolds are equal; those of geoopt are compared by kind and constants."""
+    if manifold == other or isinstance(manifold, Manifold) or type(manifold) is not type(other):
+        return bool(manifold == other)
+    pairs = zip(manifold.state_dict().values(), other.state_dict().values(), strict=True)
+    return all(torch.equal(one, two) for one, two in pairs)
+
+
 def _inverse_temperature(tau: Tensor | float, like: Tensor) -> Tensor:
-    value = torch.as_tensor(tau, dtype=like.dtype, device=like.device)
+    value = torch.as_tensor(tau, dtype=like.dtype)
+    inverse = 1 / value
     if is_concrete(value):
-        wrong = ~((value > 0) & value.isfinite())
+        wrong = ~((inverse > 0) & inverse.isfinite())
         if bool(wrong.any()):
-            first = value[wrong][0].item() if value.ndim else value.item()
-            raise GeowarpError(f"manifold_attention: tau is {first}; it must be positive and finite")
-    return 1 / value[..., None, None]
+            first = tau if isinstance(tau, int | float) else value[wrong][0].item()
+            raise GeowarpError(
+                f"manifold_attention: tau is {first}; it must be positive and finite, and so must 1/τ, in "
+                f"{like.dtype}"
+            )
+    return inverse.to(like.device)[..., None, None]
 
 
 def _check_visibility(problem: Problem) -> None:
@@ -139,6 +162,11 @@ def _check_visibility(problem: Problem) -> None:
         raise GeowarpError(
             f"manifold_attention: the mask has the dtype {mask.dtype}; it must be bool, True "
             "where a query may look; what is added to the logits is the bias"
+        )
+    if bias is not None and bias.dtype == torch.bool:
+        raise GeowarpError(
+            "manifold_attention: the bias has the dtype torch.bool; it is added to the logits, and where a "
+            "query may look is the mask"
         )
     for name, tensor in (("mask", mask), ("bias", bias)):
         if tensor is None:
@@ -150,7 +178,4 @@ def _check_visibility(problem: Problem) -> None:
                 f"manifold_attention: the {name} has the shape {shape}; {expected[0]} queries and "
                 f"{expected[1]} keys need (..., {expected[0]} or 1, {expected[1]} or 1)"
             )
-    try:
-        problem.batch()
-    except RuntimeError as error:
-        raise GeowarpError(f"manifold_attention: the batch dimensions do not broadcast: {error}") from error
+    problem.check_batch()
