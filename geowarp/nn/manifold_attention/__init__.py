@@ -3,6 +3,7 @@
 from .aggregation import Aggregation, Centroid, FrechetMean, LinearValues, TangentMean
 from .attention_off import attention_off
 from .entropy import attention_entropy
+from .flex import FlexAttention
 from .function import manifold_attention, manifold_attention_weights
 from .manifold_attention_module import ManifoldAttention
 from .methods import Blockwise, Fused, Method, Reference
@@ -24,6 +25,7 @@ __all__ = [
     "ChordalSquaredDistance",
     "Distance",
     "DistanceScore",
+    "FlexAttention",
     "FrechetMean",
     "Fused",
     "InverseLogDistance",
