@@ -57,7 +57,7 @@ def manifold_attention(
 def _average(problem: Problem, values: Tensor, method: Method | None, dtype: torch.dtype) -> Tensor:
     if method is not None:
         return method.average(problem, values, dtype)
-    features = problem.score.features(problem.manifold, problem.query, problem.key)
+    features = problem.features()
     if features is not None:
         return fused_average(problem, features, values, dtype)
     return choose_method(problem).average(problem, values, dtype)

@@ -43,9 +43,9 @@ def fused_average(problem: Problem, features: Features, values: Tensor, dtype: t
     batch = problem.batch(values.shape[:-2])
     query, key = features[0] * problem.scale, features[1]
     visibility, empty = problem.visibility, None
-    if visibility.is_causal and problem.keys and _depends_on_key_only(visibility):
+    if problem.keys and _foldable(visibility):
         query, key, empty = _fold(problem, query, key)
-        visibility = Visibility(None, True, None)
+        visibility = Visibility(None, visibility.is_causal, None)
     if visibility.mask is not None or visibility.bias is not None:
         allowed = visibility.allowed(problem.queries, problem.keys, query.device)
         attention_mask, causal = _one_mask(allowed, visibility.bias, dtype), False
@@ -60,25 +60,32 @@ def fused_average(problem: Problem, features: Features, values: Tensor, dtype: t
     return average if empty is None else torch.where(empty, 0, average)
 
 
-def _depends_on_key_only(visibility: Visibility) -> bool:
-    given = [tensor for tensor in (visibility.mask, visibility.bias) if tensor is not None]
-    return bool(given) and all(tensor.shape[-2] == 1 for tensor in given)
+def _foldable(visibility: Visibility) -> bool:
+    """Return whether keys can carry what is added to logits, where kernels would want it as N x M numbers."""
+    mask, is_causal, bias = visibility
+    given = [tensor for tensor in (mask, bias) if tensor is not None]
+    keys_only = bool(given) and all(tensor.shape[-2] == 1 for tensor in given)
+    return keys_only and (is_causal or (bias is not None and bias.requires_grad))
 
 
 def _fold(problem: Problem, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return the vectors with one more entry for what is added to the logits of each key.
 
-    Also whether a query, ``(..., N, 1)``, has no key up to its own that it may look at.
+    Also whether a query, ``(..., N or 1, 1)``, has no key that it may look at.
     """
-    mask, _, bias = problem.visibility
+    mask, is_causal, bias = problem.visibility
     extra = key.new_zeros(1, problem.keys) if bias is None else bias
     extra = (extra if mask is None else torch.where(mask, extra, -math.inf)).squeeze(-2)[..., None]
-    seen = (~extra.isneginf()).cumsum(-2) > 0
-    last = torch.arange(problem.queries, device=key.device).clamp_max(problem.keys - 1)
+    seen = ~extra.isneginf()
+    if is_causal:
+        last = torch.arange(problem.queries, device=key.device).clamp_max(problem.keys - 1)
+        seen = (seen.cumsum(-2) > 0)[..., last, :]
+    else:
+        seen = seen.any(-2, keepdim=True)
     extra = extra.clamp_min(_NEVER).to(key.dtype)
     shape = broadcast_shapes(key.shape[:-1], extra.shape[:-1])
     key = torch.cat([key.expand(*shape, key.shape[-1]), extra.expand(*shape, 1)], -1)
-    return torch.cat([query, torch.ones_like(query[..., :1])], -1), key, ~seen[..., last, :]
+    return torch.cat([query, torch.ones_like(query[..., :1])], -1), key, ~seen
 
 
 def _one_mask(allowed: Tensor | None, bias: Tensor | None, dtype: torch.dtype) -> Tensor | None:

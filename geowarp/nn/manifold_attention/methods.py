@@ -66,7 +66,7 @@ class Fused(Method):
 
     def average(self, problem: Problem, values: Tensor, dtype: torch.dtype) -> Tensor:
         """Return the averages by inner products."""
-        features = problem.score.features(problem.manifold, problem.query, problem.key)
+        features = problem.features()
         if features is None:
             raise UnavailableError(
                 f"Fused: {problem.score!r} on {problem.manifold!r} is no inner product; use Blockwise(), or "

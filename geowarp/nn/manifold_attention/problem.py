@@ -11,7 +11,7 @@ from ...manifolds import Manifold
 from ...manifolds.linalg.broadcasting import broadcast_shapes
 from ...manifolds.linalg.threads import is_concrete
 from ...metrics.validation import check_pair
-from .scores import Score
+from .scores import Features, Score
 from .visibility import Visibility
 
 __all__ = ["Problem", "attention_problem"]
@@ -67,6 +67,23 @@ class Problem(NamedTuple):
     def logits(self) -> Tensor:
         """Return the score divided by τ, with the bias and −∞ where a query may not look, ``(..., N, M)``."""
         return self.visibility.apply(self.score.logits(self.manifold, self.query, self.key) * self.scale)
+
+    def features(self) -> Features | None:
+        """Return the vectors of queries and keys whose products are the score, if there are any.
+
+        Keys that no query may look at have the vector of one that some may: wherever they are, far away
+        perhaps, they take no digits from the others.
+        """
+        return self.score.features(self.manifold, self.query, self._visible_keys())
+
+    def _visible_keys(self) -> Tensor:
+        mask, ndim = self.visibility.mask, int(self.manifold.ndim)
+        if mask is None or mask.shape[-2:] != (1, self.keys) or not self.keys:
+            return self.key
+        seen = mask.squeeze(-2).reshape(*mask.shape[:-2], self.keys, *(1,) * ndim)
+        key = self.key[(None,) * max(0, seen.ndim - self.key.ndim)]
+        place = seen.to(torch.uint8).argmax(-ndim - 1, keepdim=True)[(None,) * max(0, key.ndim - seen.ndim)]
+        return torch.where(seen, key, key.detach().take_along_dim(place, -ndim - 1))
 
     def rows(self, start: int, stop: int) -> "Problem":
         """Return the problem of some of the queries, without the causal order, which is then in the mask."""
