@@ -14,7 +14,7 @@ from .unit_hyperboloid import is_hyperbolic, radius_squared, unit_hyperboloid
 
 __all__ = ["HyperbolicPairs", "hyperbolic_pairs"]
 
-_PAIRS = {"cpu": 28 << 10}  # fit the cache of a thread, and are fewer than torch divides among threads
+_PAIRS = 1 << 15  # as many as torch leaves to one thread, which has them in its cache
 _PAIRS_ELSEWHERE = 1 << 25
 _ERROR = 1e-5  # of a logit, above which products are computed in double precision
 
@@ -47,8 +47,10 @@ class HyperbolicPairs(PairLogits):
         self.parameters = (root,)
 
     def pairs(self) -> int:
-        """Return what fits the cache of a core."""
-        return _PAIRS.get(self.query.device.type, _PAIRS_ELSEWHERE)
+        """Return what fits the cache of a core, and no more than torch leaves to one thread."""
+        if self.query.device.type != "cpu":
+            return _PAIRS_ELSEWHERE
+        return _PAIRS if torch.get_num_threads() > 1 else 2 * _PAIRS
 
     def bounded(self) -> bool:
         """Return whether it is the score of the squared distance."""

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 __all__ = ["Tile", "Tiling"]
 
-_COLUMNS = 64  # keys of a block
+_COLUMNS = 128  # keys of a block
 
 
 class Tile(NamedTuple):
@@ -31,7 +31,7 @@ class Tiling(NamedTuple):
     Example:
         >>> tiling = Tiling.of(2, 300, 300, is_causal=True, pairs=1 << 15)
         >>> len(list(tiling.tiles())), len(list(tiling.columns(slice(0, 100))))
-        (2, 2)
+        (4, 1)
     """
 
     problems: int
@@ -43,7 +43,7 @@ class Tiling(NamedTuple):
 
     @classmethod
     def of(cls, problems: int, queries: int, keys: int, *, is_causal: bool, pairs: int) -> "Tiling":
-        """Return blocks of about so many pairs: 64 keys, then queries, then problems."""
+        """Return blocks of about so many pairs: 128 keys, then queries, then problems."""
         columns = max(1, min(keys, pairs, _COLUMNS))
         rows = max(1, min(queries, pairs // columns))
         return cls(problems, queries, keys, is_causal, (max(1, pairs // (rows * columns)), rows, columns))
