@@ -151,7 +151,9 @@ def visibilities(dtype: torch.dtype = torch.float64) -> list[dict[str, Any]]:
 class Largest(TorchDispatchMode):
     """The number of entries of the largest tensor that operations return."""
 
-    entries = 0
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.entries = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))

@@ -1,0 +1,346 @@
+"""``manifold_attention``: scores of a user, manifolds of geoopt, values that are points, what is refused."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import geoopt
+import pytest
+import torch
+from attention_distance_cases import random_points
+from torch import Tensor, nn
+
+from geowarp import GeowarpError, UnavailableError
+from geowarp.manifolds import (
+    AffineInvariantSPD,
+    BirkhoffPolytope,
+    Euclidean,
+    Grassmann,
+    LogEuclideanSPD,
+    Lorentz,
+    Manifold,
+    PoincareBall,
+    Sphere,
+)
+from geowarp.nn import (
+    Aggregation,
+    Blockwise,
+    Centroid,
+    ChordalSquaredDistance,
+    Distance,
+    DistanceScore,
+    FrechetMean,
+    Fused,
+    InverseLogDistance,
+    Method,
+    Reference,
+    Score,
+    SquaredDistance,
+    TangentMean,
+    manifold_attention,
+    manifold_attention_weights,
+)
+from geowarp.nn.manifold_attention import function
+
+DOUBLE = torch.float64
+METHODS: list[Method] = [Reference(), Blockwise(pairs=6), Blockwise()]
+
+
+@dataclass(frozen=True)
+class Products(Score):
+    """Inner products of points, with nothing but logits."""
+
+    def logits(self, manifold: geoopt.Manifold, q: Tensor, k: Tensor) -> Tensor:
+        return q @ k.mT
+
+
+class Learned(Score, nn.Module):
+    """Inner products by a learned matrix."""
+
+    def __init__(self) -> None:
+        nn.Module.__init__(self)
+        self.matrix = nn.Parameter(torch.randn(3, 3, dtype=DOUBLE))
+
+    def logits(self, manifold: geoopt.Manifold, q: Tensor, k: Tensor) -> Tensor:
+        return q @ self.matrix @ k.mT
+
+
+class Scaled(DistanceScore, nn.Module):
+    """A multiple of the distance."""
+
+    def __init__(self) -> None:
+        nn.Module.__init__(self)
+        self.factor = nn.Parameter(torch.tensor(1.7))
+
+    def of_distance(self, distance: Tensor) -> Tensor:
+        return -self.factor * distance
+
+    def slope(self, distance: Tensor) -> Tensor:
+        return -self.factor.expand(distance.shape)
+
+
+@dataclass(frozen=True)
+class Capped(SquaredDistance):
+    """The squared distance up to 1, which the quick way of its parent must not be taken for."""
+
+    def of_distance(self, distance: Tensor) -> Tensor:
+        return -distance.square().clamp_max(1)
+
+    def slope(self, distance: Tensor) -> Tensor:
+        return torch.where(distance < 1, -2 * distance, 0)
+
+
+def test_scores_of_a_user() -> None:
+    q, k, v = torch.randn(2, 4, 3, dtype=DOUBLE), torch.randn(2, 5, 3, dtype=DOUBLE), torch.randn(5, 2)
+    score, expected = Products(), nn.functional.scaled_dot_product_attention(q, k, v.double(), scale=2.0)
+    for method in METHODS:
+        found = manifold_attention(q, k, v.double(), Euclidean(1), 0.5, score=score, method=method)
+        torch.testing.assert_close(found, expected)
+    learned, gradients = Learned(), []
+    for method in METHODS:
+        out = manifold_attention(q, k, v.double(), Euclidean(1), score=learned, method=method)
+        gradients.append(torch.autograd.grad(out[..., 0].sum(), learned.matrix)[0])
+    for gradient in gradients[1:]:
+        torch.testing.assert_close(gradient, gradients[0])
+    assert gradients[0].abs().sum() > 0
+
+
+@pytest.mark.parametrize("score", [Scaled(), Capped()], ids=["learned", "capped"])
+def test_functions_of_the_distance_of_a_user_in_hyperbolic_space(score: DistanceScore) -> None:
+    q, k = (random_points(Lorentz(), (4,), n, dtype=torch.float32) for n in (4, 5))
+    v, found = torch.randn(5, 2), []
+    sources = [q.requires_grad_(), k.requires_grad_()]
+    sources += list(score.parameters()) if isinstance(score, nn.Module) else []
+    for method in METHODS:
+        out = manifold_attention(q, k, v, Lorentz(), score=score, method=method)
+        found.append((out, *torch.autograd.grad(out[..., 0].sum(), sources)))
+    for others in found[1:]:
+        for one, other in zip(others, found[0], strict=True):
+            torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("score", [SquaredDistance(), Distance(), InverseLogDistance()], ids=repr)
+def test_slope_is_the_derivative(score: DistanceScore) -> None:
+    distance, step = torch.tensor([0.0, 0.1, 1.0, 7.0], dtype=DOUBLE) + 1e-5, 1e-6
+    above, below = score.of_distance(distance + step), score.of_distance(distance - step)
+    torch.testing.assert_close(score.slope(distance), (above - below) / (2 * step), atol=1e-8, rtol=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "shape"),
+    [
+        (geoopt.PoincareBall(c=0.5), PoincareBall(0.5), (3,)),
+        (geoopt.Sphere(), Sphere(), (3,)),
+        (geoopt.Euclidean(1), Euclidean(1), (3,)),
+        (geoopt.Lorentz(), Lorentz(), (4,)),
+    ],
+    ids=["PoincareBall", "Sphere", "Euclidean", "Lorentz"],
+)
+def test_manifolds_of_geoopt(theirs: geoopt.Manifold, ours: Manifold, shape: tuple[int, ...]) -> None:
+    theirs = theirs.double()
+    q, k = random_points(ours, shape, 2, 4), random_points(ours, shape, 2, 5)
+    v = torch.randn(2, 5, 2, dtype=DOUBLE)
+    expected = manifold_attention(q, k, v, ours, 0.5)
+    for method in (None, *METHODS):
+        found = manifold_attention(q, k, v, theirs, 0.5, method=method)
+        torch.testing.assert_close(found, expected, atol=1e-7, rtol=0)
+
+
+def test_tensors_that_know_their_manifold() -> None:
+    x, v = geoopt.ManifoldTensor(torch.eye(3), manifold=Sphere()), torch.randn(3, 2)
+    found = manifold_attention(x, x, v, Sphere())
+    assert type(found) is Tensor
+    torch.testing.assert_close(found, manifold_attention(torch.eye(3), torch.eye(3), v, Sphere()))
+    ball = geoopt.ManifoldTensor(torch.zeros(3, 2), manifold=geoopt.PoincareBall(c=0.5))
+    assert manifold_attention(ball, ball, v, geoopt.PoincareBall(c=0.5)).shape == (3, 2)
+    with pytest.raises(GeowarpError, match="attend on their manifold"):
+        manifold_attention(ball, ball, v, geoopt.PoincareBall(c=2.0))
+
+
+# values that are points
+
+POINTS: list[tuple[Manifold, tuple[int, ...], Aggregation, Score]] = [
+    (LogEuclideanSPD(), (3, 3), FrechetMean(), SquaredDistance()),
+    (Lorentz(2.0), (4,), Centroid(), SquaredDistance()),
+    (PoincareBall(0.5), (3,), Centroid(), ChordalSquaredDistance()),
+    (Grassmann(), (4, 2), Centroid(), ChordalSquaredDistance()),
+    (AffineInvariantSPD(), (2, 2), TangentMean(), SquaredDistance()),
+    (Sphere(), (4,), FrechetMean(), SquaredDistance()),
+]
+
+
+@pytest.mark.parametrize(("manifold", "shape", "aggregation", "score"), POINTS)
+def test_means_by_fast_ways_are_means_by_weights(
+    manifold: Manifold,
+    shape: tuple[int, ...],
+    aggregation: Aggregation,
+    score: Score,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    q, k = random_points(manifold, shape, 2, 3, 4), random_points(manifold, shape, 2, 1, 5)
+    v, mask = random_points(manifold, shape, 3, 5), torch.rand(2, 1, 4, 5) < 0.7
+    mask[0, :, 1] = False
+    options: dict[str, Any] = {
+        "score": score,
+        "mask": mask,
+        "is_causal": True,
+        "bias": torch.randn(1, 5).double(),
+    }
+    weights = manifold_attention_weights(q, k, manifold, 0.5, **options)
+    expected = aggregation.average(manifold, v, weights)
+    assert expected.shape == (2, 3, 4, *shape)
+    monkeypatch.setattr(function, "_PAIRS", 50)  # one query at a time
+    for method in (None, Blockwise(pairs=6)):
+        found = manifold_attention(q, k, v, manifold, 0.5, aggregation=aggregation, method=method, **options)
+        distance = manifold.dist(found, expected)
+        torch.testing.assert_close(distance, torch.zeros_like(distance), atol=1e-7, rtol=0)
+
+
+def test_gradients_of_means_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for pairs in (1000, 7):
+        monkeypatch.setattr(function, "_PAIRS", pairs)
+        torch.default_generator.manual_seed(1)
+        q, k, v = (random_points(Sphere(), (3,), n).requires_grad_() for n in (4, 5, 5))
+        options: dict[str, Any] = {"aggregation": FrechetMean(), "is_causal": True}
+        mean = manifold_attention(q, k, v, Sphere(), 0.5, **options)
+        found.append(torch.autograd.grad(mean[:, 0].sum(), (q, k, v)))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other)
+        assert one.abs().sum() > 0
+
+
+# degenerate problems
+
+
+@pytest.mark.parametrize("method", [None, Fused(), *METHODS])
+def test_no_keys_no_queries_no_batch_one_token(method: Method | None) -> None:
+    x, v = random_points(LogEuclideanSPD(), (2, 2), 3, 1, 4), torch.randn(3, 2, 4, 5, dtype=DOUBLE)
+    visible: list[dict[str, Any]] = [{}, {"is_causal": True}]
+    for options in visible:
+        for q, k, values, shape in (
+            (x, x[:, :, :0], v[:, :, :0], (3, 2, 4, 5)),
+            (x[:, :, :0], x, v, (3, 2, 0, 5)),
+            (x[:0], x[:0], v[:0], (0, 2, 4, 5)),
+            (x[:, :, :1], x[:, :, 1:2], v[:, :, 1:2], (3, 2, 1, 5)),
+            (x, x, v[..., :0], (3, 2, 4, 0)),
+        ):
+            mask = torch.ones(1, k.shape[2], dtype=torch.bool)
+            q, k, values = (tensor.clone().requires_grad_() for tensor in (q, k, values))
+            for given in (None, mask):
+                out = manifold_attention(
+                    q, k, values, LogEuclideanSPD(), method=method, mask=given, **options
+                )
+                assert out.shape == shape
+                for gradient in torch.autograd.grad(out.sum(), (q, k, values), materialize_grads=True):
+                    assert gradient.isfinite().all()
+                if k.shape[2] == 0:
+                    assert (out == 0).all()
+                if k.shape[2] == 1:
+                    torch.testing.assert_close(out, values)
+
+
+@pytest.mark.parametrize("method", [Fused(), Blockwise(pairs=6)])
+def test_biases_of_minus_infinity_are_masks(method: Method) -> None:
+    q, k, v = torch.randn(4, 3), torch.randn(5, 3), torch.randn(5, 2)
+    bias, pairs = torch.zeros(1, 5), torch.zeros(4, 5)
+    bias[0, :2], pairs[2], pairs[0, 1:4] = -math.inf, -math.inf, -math.inf
+    for given, order in ((bias, True), (bias, False), (pairs, False), (pairs, True)):
+        options: dict[str, Any] = {"is_causal": order, "method": method}
+        masked = manifold_attention(q, k, v, Euclidean(1), mask=given == 0, **options)
+        learned = given.clone().requires_grad_()
+        for tensor in (given, learned):
+            biased = manifold_attention(q, k, v, Euclidean(1), bias=tensor, **options)
+            torch.testing.assert_close(biased, masked, atol=1e-6, rtol=1e-6)
+        (gradient,) = torch.autograd.grad(biased[..., 0].sum(), learned)
+        assert gradient.isfinite().all()
+        assert (gradient[given != 0] == 0).all()
+
+
+def test_layout_does_not_matter() -> None:
+    for manifold, method in ((Euclidean(1), Fused()), (Lorentz(), Blockwise(pairs=6))):
+        x = random_points(manifold, (4,), 4, 2)
+        v, mask = torch.randn(2, 4, dtype=DOUBLE).mT, (torch.rand(4, 4) < 0.7).mT
+        q, k = x.transpose(0, 1)[..., ::1], x.flip(0).transpose(0, 1)
+        found = manifold_attention(q, k, v, manifold, mask=mask, method=method)
+        a, b, c = (tensor.contiguous() for tensor in (q, k, v))
+        expected = manifold_attention(a, b, c, manifold, mask=mask.contiguous(), method=Reference())
+        torch.testing.assert_close(found, expected)
+
+
+def test_compiles_as_one_graph() -> None:
+    for manifold, shape, score in (
+        (Euclidean(1), (3,), SquaredDistance()),
+        (Grassmann(), (4, 2), ChordalSquaredDistance()),
+    ):
+        x, v = random_points(manifold, shape, 2, 4), torch.randn(2, 4, 2, dtype=DOUBLE)
+
+        def attend(x: Tensor, v: Tensor, manifold: Manifold = manifold, score: Score = score) -> Tensor:
+            return manifold_attention(x, x, v, manifold, 0.5, score=score, is_causal=True)
+
+        compiled = torch.compile(attend, fullgraph=True, backend="aot_eager")
+        torch.testing.assert_close(compiled(x, v), attend(x, v))
+
+
+# what is refused
+
+Q, V = torch.eye(3), torch.ones(3, 2)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"q": 2 * Q}, r"q\[0\] is not on the manifold"),
+        ({"k": Q * math.nan}, r"k\[0\] is infinite or not a number"),
+        ({"q": geoopt.ManifoldTensor(Q, manifold=Euclidean(1))}, r"q is on Euclidean\(1\)"),
+        ({"k": geoopt.ManifoldTensor(Q, manifold=Euclidean(1))}, r"k is on Euclidean\(1\)"),
+        ({"k": torch.eye(2)}, r"shape \(3,\) and k \(2,\)"),
+        ({"k": Q.double()}, "torch.float32 and k torch.float64"),
+        ({"q": Q[0]}, r"q has the shape \(3,\); it needs"),
+        ({"q": Q.long()}, "torch.int64"),
+        ({"manifold": Sphere}, "must be an instance"),
+        ({"tau": 0.0}, "tau is 0.0"),
+        ({"tau": -1}, "tau is -1"),
+        ({"tau": math.nan}, "tau is nan"),
+        ({"tau": math.inf}, "tau is inf"),
+        ({"tau": torch.tensor([1.0, -2.0])}, "tau is -2.0"),
+        ({"tau": 1e-40}, "1/τ"),
+        ({"tau": torch.ones(2), "q": Q.expand(3, 3, 3)}, "do not broadcast"),
+        ({"mask": torch.ones(3, 3)}, "the mask has the dtype torch.float32"),
+        ({"bias": torch.ones(3, 3) > 0}, "the bias has the dtype torch.bool"),
+        ({"mask": torch.ones(3, 4) > 0}, r"the mask has the shape \(3, 4\)"),
+        ({"mask": torch.ones(3) > 0}, r"the mask has the shape \(3,\)"),
+        ({"bias": torch.ones(2, 3)}, r"the bias has the shape \(2, 3\)"),
+        ({"v": V[:2]}, r"v has the shape \(2, 2\); 3 keys need \(..., 3, d\)"),
+        ({"v": V[:, 0]}, r"v has the shape \(3,\)"),
+        ({"v": V.long()}, "v has the dtype torch.int64"),
+        ({"v": V.expand(2, 3, 2), "q": Q.expand(3, 3, 3)}, "do not broadcast"),
+        ({"v": None}, "v has the kind NoneType"),
+        ({"v": 2 * Q, "aggregation": Centroid()}, r"v\[0\] is not on the manifold"),
+        ({"v": Q[:2], "aggregation": Centroid()}, r"3 keys need \(..., 3, \*point\) for Centroid"),
+        ({"k": Q.expand(2, 3, 3), "q": Q.expand(3, 3, 3)}, "do not broadcast"),
+        ({"score": "distance"}, "'distance' is no Score"),
+        ({"method": Fused()}, r"SquaredDistance\(\) on Sphere\(\) is no inner product"),
+    ],
+)
+def test_what_is_refused(options: dict[str, Any], message: str) -> None:
+    arguments: dict[str, Any] = {"q": Q, "k": Q, "v": V, "manifold": Sphere(), **options}
+    with pytest.raises(GeowarpError, match=message):
+        manifold_attention(**arguments)
+
+
+def test_what_is_unavailable() -> None:
+    x = torch.eye(2).expand(3, 2, 2)
+    for method in (None, Fused(), Reference(), Blockwise()):
+        with pytest.raises(UnavailableError, match=r"chord|inner product"):
+            manifold_attention(x, x, V, AffineInvariantSPD(), score=ChordalSquaredDistance(), method=method)
+    with pytest.raises(UnavailableError, match="BirkhoffPolytope"):
+        manifold_attention(torch.full_like(x, 0.5), torch.full_like(x, 0.5), V, BirkhoffPolytope())
+    with pytest.raises(GeowarpError, match="pairs = 0"):
+        Blockwise(pairs=0)
+    for manifold, shape in ((Lorentz(), (3,)), (Sphere(), (3,))):
+        q = random_points(manifold, shape, 4).requires_grad_()
+        out = manifold_attention(q, q, q.detach(), manifold, method=Blockwise())
+        (gradient,) = torch.autograd.grad(out.square().sum(), q, create_graph=True)
+        with pytest.raises(UnavailableError, match="only once"):
+            gradient.sum().backward()
