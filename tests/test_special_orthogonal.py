@@ -281,6 +281,8 @@ def test_cdist_broadcasting_compile_and_half_precision() -> None:
     torch.testing.assert_close(compiled(a, b), rotations.dist(a, rotations.retr(b, rotations.logmap(b, a))))
     half = x.bfloat16()
     assert rotations.dist(half, y.bfloat16()[:, :1]).dtype == torch.bfloat16
+    assert rotations.check_point_on_manifold(half, atol=0.1)
+    assert (rotations.point_residual(-half) > 1.9).all()
 
 
 def test_optimisation_in_geoopt_solves_the_orthogonal_procrustes_problem() -> None:

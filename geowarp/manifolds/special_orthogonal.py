@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .linalg import newton_schulz, skew, sym
+from .linalg import full_precision, newton_schulz, skew, sym
 from .linalg.broadcasting import broadcast_shapes
 from .linalg.rotation import nearest_rotation, rotation_angles, rotation_exp, rotation_log
 from .orthonormal import OrthonormalFrames
@@ -70,9 +70,11 @@ class SpecialOrthogonal(OrthonormalFrames):
         """Return ``n(n − 1)/2``."""
         return shape[-1] * (shape[-1] - 1) // 2
 
+    @full_precision
     def point_residual(self, x: Tensor) -> Tensor:
         """Return ``‖xᵀx − I‖`` (Frobenius), plus 2 where the determinant is negative."""
-        return super().point_residual(x) + torch.where(torch.linalg.det(x) < 0, 2, 0)
+        residual: Tensor = super().point_residual(x)
+        return residual + torch.where(torch.linalg.det(x) < 0, 2, 0)
 
     def tangent_residual(self, x: Tensor, u: Tensor) -> Tensor:
         """Return ``‖sym(xᵀu)‖`` (Frobenius)."""
