@@ -8,13 +8,12 @@ from torch import Tensor
 
 from ..linalg import sym
 from ..linalg.eigenfunction import frechet_derivative, symmetric_function
-from ..linalg.precision import working_precision
 from ..linalg.spectral import exp, log
-from ..linalg.threads import is_concrete, over_threads
+from ..linalg.threads import over_threads
 from .flat import FlatSPD
 from .logarithm_difference import logarithm_difference
-from .points import cholesky, nearly_positive
-from .power import matrix_power
+from .points import nearly_positive
+from .power import decomposition, matrix_power
 
 __all__ = ["LogEuclideanSPD"]
 
@@ -28,11 +27,7 @@ class _LogarithmChart(NamedTuple):
 
     @classmethod
     def of_point(cls, matrix: Tensor) -> "_LogarithmChart":
-        with torch.no_grad():
-            wide = working_precision(matrix)
-            eigenvalues, vectors = (part.to(matrix.dtype) for part in over_threads(torch.linalg.eigh, wide))
-        if is_concrete(matrix) and not bool((eigenvalues > 0).all()):
-            cholesky(wide)  # raises, with the matrix that is not positive definite
+        eigenvalues, vectors = decomposition(matrix)
         logarithm = symmetric_function(matrix, log, decomposition=(eigenvalues, vectors))
         return cls(matrix, logarithm, eigenvalues, eigenvalues.log(), vectors)
 

@@ -14,7 +14,14 @@ from ..linalg.spectral import exp
 from ..linalg.threads import is_concrete
 from ..sampling import gaussian, shape_of
 
-__all__ = ["SymmetricPositiveDefinite", "cholesky", "inverse_factor", "inverse_triangular", "nearly_positive"]
+__all__ = [
+    "SymmetricPositiveDefinite",
+    "cholesky",
+    "inverse_factor",
+    "inverse_triangular",
+    "nearly_positive",
+    "not_definite",
+]
 
 _FLOOR = 8.0  # times √n eps ‖A‖: matrices with such eigenvalues always had a Cholesky factor
 
@@ -36,8 +43,18 @@ def cholesky(x: Tensor) -> Tensor:
     if not is_concrete(x):
         return torch.where((info == 0)[..., None, None], factor, torch.nan)
     if bool(info.any()):
-        raise NotOnManifoldError(f"{_describe(x.detach(), info > 0)}; {_REMEDY}")
+        raise not_definite(x, info > 0)
     return factor  # type: ignore[no-any-return]
+
+
+def not_definite(x: Tensor, wrong: Tensor) -> NotOnManifoldError:
+    """Return the error that names the first of the matrices ``(..., n, n)`` that are wrong, ``(...)``.
+
+    Example:
+        >>> not_definite(-torch.eye(2), torch.tensor(True))
+        NotOnManifoldError('the matrix is not positive definite: its smallest eigenvalue is -1.0e+00; projx...
+    """
+    return NotOnManifoldError(f"{_describe(x.detach(), wrong)}; {_REMEDY}")
 
 
 _REMEDY = "projx raises eigenvalues to a positive floor, and a multiple of the identity may be added"
@@ -50,7 +67,8 @@ def _describe(x: Tensor, wrong: Tensor) -> str:
     if not bool(matrix.isfinite().all()):
         return f"{place} has entries that are not finite"
     smallest = float(torch.linalg.eigvalsh(sym(matrix).double())[0])
-    return f"{place} is not positive definite: its smallest eigenvalue is {smallest:.1e}"
+    within = ", within rounding of 0" if smallest > 0 else ""
+    return f"{place} is not positive definite: its smallest eigenvalue is {smallest:.1e}{within}"
 
 
 def inverse_triangular(factor: Tensor) -> Tensor:

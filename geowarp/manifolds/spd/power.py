@@ -1,5 +1,7 @@
 """Real powers of positive definite matrices, differentiable in the matrix and in the exponent."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -9,7 +11,7 @@ from ..linalg.eigenfunction import symmetric_function
 from ..linalg.precision import working_precision
 from ..linalg.spectral import exp, log, sqrt
 from ..linalg.threads import is_concrete, over_threads
-from .points import cholesky, nearly_positive
+from .points import nearly_positive, not_definite
 
 __all__ = ["decomposition", "matrix_power", "symmetric_product"]
 
@@ -17,17 +19,22 @@ __all__ = ["decomposition", "matrix_power", "symmetric_product"]
 def decomposition(x: Tensor) -> tuple[Tensor, Tensor]:
     """Return the eigenvalues ``(..., n)``, smallest first, and the vectors of positive definite matrices.
 
+    Computed in float64, and of the dtype of x. On other devices than the CPU, and while compiling, nothing is
+    checked.
+
     Raises:
-        NotOnManifoldError: for a matrix that is not positive definite, on the CPU.
+        NotOnManifoldError: for a matrix with an eigenvalue that is not positive and finite.
 
     Example:
         >>> decomposition(torch.tensor([[4.0]]))
         (tensor([4.]), tensor([[1.]]))
     """
     with torch.no_grad():
-        eigenvalues, vectors = over_threads(torch.linalg.eigh, x)
-    if is_concrete(x) and not bool((eigenvalues > 0).all()):
-        cholesky(x)  # raises, with the matrix that is not positive definite
+        wide = working_precision(x)
+        eigenvalues, vectors = (part.to(x.dtype) for part in over_threads(torch.linalg.eigh, wide))
+        positive = (eigenvalues > 0) & (eigenvalues < math.inf)
+    if is_concrete(x) and not bool(positive.all()):
+        raise not_definite(x, ~positive.all(-1))
     return eigenvalues, vectors
 
 
