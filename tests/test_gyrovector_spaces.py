@@ -117,6 +117,8 @@ def test_wrong_input() -> None:
             space.gyro_add(bad, bad)
         with pytest.raises(NotOnManifoldError, match="not positive definite"):
             space.gyro_scale(0.5, bad)
+        with pytest.raises(NotOnManifoldError, match="not finite"):
+            space.gyro_scale(0.5, torch.diag(torch.tensor([1.0, torch.inf, 2.0])))
     with pytest.raises(UnavailableError, match="AffineInvariantSPD"):
         SPSD(1, spd=BuresWassersteinSPD()).gyro_neg(torch.ones(3, 1))
     assert not isinstance(BuresWassersteinSPD(), GyrovectorSpace)
@@ -124,6 +126,24 @@ def test_wrong_input() -> None:
         GrassmannProjectors(0)
     with pytest.raises(GeowarpError, match="must be"):
         GrassmannProjectors(2).identity_element(3, 2)
+    for wrong in (torch.eye(2), torch.ones(4, 3)):
+        with pytest.raises(GeowarpError, match=r"\(., .\) has no basis of 3 vectors"):
+            GrassmannProjectors(3).gyro_neg(wrong)
+
+
+def test_matrices_definite_to_rounding_have_finite_powers_or_are_refused() -> None:
+    """Of condition 2e16 many have a Cholesky factor, and a smallest eigenvalue that is computed negative."""
+    scale = torch.logspace(0, -16.3, 6, dtype=torch.float64)
+    rotations = torch.linalg.qr(torch.randn(60, 6, 6, dtype=torch.float64))[0]
+    for space in (AffineInvariantSPD(), LogEuclideanSPD()):
+        for rotation in rotations:
+            x = (rotation * scale) @ rotation.mT
+            x = 0.5 * (x + x.mT)
+            try:
+                results = [space.gyro_scale(0.5, x), space.gyro_add(x, x)]
+            except NotOnManifoldError:
+                continue
+            assert all(bool(result.isfinite().all()) for result in results)
 
 
 def test_names_of_hyperbolic_spaces() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..errors import GeowarpError
 from .grassmann_distance import distance, logarithm, pairwise_distance
 from .grassmann_gyro import scaled, total
 from .grassmann_mean import SubspaceVariance
@@ -152,10 +153,18 @@ class Grassmann(OrthonormalFrames, GyrovectorSpace):
 
         The gradient is that of the span.
 
+        Raises:
+            GeowarpError: for a matrix that is not square, and a k that is not from 1 to n.
+
         Example:
             >>> Grassmann().from_projector(torch.tensor([[0.0, 0.0], [0.0, 1.0]]), 1)
             tensor([[0.],
                     [1.]])
         """
+        if p.ndim < 2 or not p.shape[-2] == p.shape[-1] >= k >= 1:
+            raise GeowarpError(
+                f"Grassmann: a projector of the shape {tuple(p.shape)} has no basis of {k} vectors; it must "
+                "be (..., n, n), and the rank k from 1 to n"
+            )
         basis: Tensor = full_precision(leading_eigenvectors)(p, k).basis
         return basis

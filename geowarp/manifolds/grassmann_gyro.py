@@ -1,5 +1,7 @@
 """Rotations that move the first k unit vectors along a geodesic of Grassmann, and gyro-sums by them."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -27,18 +29,17 @@ def direction_to(x: Tensor) -> Tensor:
     return logarithm(start, x)[..., k:, :]
 
 
-def geodesic_rotation(b: Tensor, y: Tensor) -> Tensor:
-    """Return ``expm(Ω) y`` for ``Ω = [[0, −Bᵀ], [B, 0]]``, in k x k Gram form.
+def geodesic_rotation(b: Tensor) -> Callable[[Tensor], Tensor]:
+    """Return ``y ↦ expm(Ω) y`` for ``Ω = [[0, −Bᵀ], [B, 0]]``, in k x k Gram form.
 
     With ``G = BᵀB`` and ``y = [y₁; y₂]`` it is
     ``[cos√G y₁ − sinc√G Bᵀy₂; y₂ + B (sinc√G y₁ − (1 − cos√G) G⁻¹ Bᵀy₂)]``.
 
     Args:
-        b: ``(..., n − k, k)``.
-        y: ``(..., n, p)``.
+        b: ``(..., n − k, k)``; y is ``(..., n, p)``.
 
     Example:
-        >>> geodesic_rotation(torch.tensor([[torch.pi / 6]]), torch.eye(2))
+        >>> geodesic_rotation(torch.tensor([[torch.pi / 6]]))(torch.eye(2))
         tensor([[ 0.8660, -0.5000],
                 [ 0.5000,  0.8660]])
     """
@@ -49,9 +50,14 @@ def geodesic_rotation(b: Tensor, y: Tensor) -> Tensor:
         symmetric_function(gram, function, decomposition=known)
         for function in (cos_sqrt, sinc_sqrt, versine_sqrt)
     )
-    top, rest = y[..., :k, :], y[..., k:, :]
-    across = b.mT @ rest
-    return torch.cat([cosine @ top - sine @ across, rest + b @ (sine @ top - versine @ across)], dim=-2)
+
+    def rotation(y: Tensor) -> Tensor:
+        top, rest = y[..., :k, :], y[..., k:, :]
+        across = b.mT @ rest
+        lower = rest + b @ (sine @ top - versine @ across)
+        return torch.cat([cosine @ top - sine @ across, lower], dim=-2)
+
+    return rotation
 
 
 def total(x: Tensor, y: Tensor) -> Tensor:
@@ -62,7 +68,7 @@ def total(x: Tensor, y: Tensor) -> Tensor:
         tensor([[0.2800],
                 [0.9600]])
     """
-    return newton_schulz(geodesic_rotation(direction_to(x), y))
+    return newton_schulz(geodesic_rotation(direction_to(x))(y))
 
 
 def scaled(t: Tensor, x: Tensor) -> Tensor:
@@ -79,4 +85,4 @@ def scaled(t: Tensor, x: Tensor) -> Tensor:
     """
     n, k = x.shape[-2:]
     start = torch.eye(n, k, dtype=x.dtype, device=x.device)
-    return newton_schulz(geodesic_rotation(t * direction_to(x), start))
+    return newton_schulz(geodesic_rotation(t * direction_to(x))(start))

@@ -64,7 +64,8 @@ class GrassmannProjectors(Gyrovectors):
     @full_precision
     def gyro_add(self, x: Tensor, y: Tensor) -> Tensor:
         """Return ``expm(Ω_x) y expm(−Ω_x)``."""
-        return _conjugated(self._direction(x), y)
+        rotation = geodesic_rotation(self._direction(x))
+        return sym(rotation(rotation(y).mT))
 
     @full_precision
     def gyro_scale(self, t: Tensor | float, x: Tensor) -> Tensor:
@@ -72,12 +73,7 @@ class GrassmannProjectors(Gyrovectors):
         time = append_dimensions(torch.as_tensor(t, dtype=x.dtype, device=x.device), 2)
         n = x.shape[-1]
         start = torch.eye(n, self.rank, dtype=x.dtype, device=x.device)
-        return Grassmann().to_projector(geodesic_rotation(time * self._direction(x), start))
+        return Grassmann().to_projector(geodesic_rotation(time * self._direction(x))(start))
 
     def _direction(self, x: Tensor) -> Tensor:
         return direction_to(Grassmann().from_projector(x, self.rank))
-
-
-def _conjugated(b: Tensor, y: Tensor) -> Tensor:
-    """Return ``expm(Ω) y expm(−Ω)`` of symmetric y."""
-    return sym(geodesic_rotation(b, geodesic_rotation(b, y).mT))
