@@ -43,7 +43,9 @@ def _gradient_of_derivative(
 ) -> Tensor:
     """Return the symmetric gradient of ``⟨G, Df(A)[V]⟩`` with respect to A."""
     if not hasattr(function, "second_divided_difference"):
-        raise UnavailableError(f"{function!r} has no second_divided_difference; differentiate it only once")
+        raise UnavailableError(
+            f"{type(function).__name__} has no second_divided_difference; differentiate it only once"
+        )
     a, b, c = eigenvalues[..., :, None, None], eigenvalues[..., :, None], eigenvalues[..., None, :]
     quotient = function.second_divided_difference(a, b[..., None, :, :], c[..., None, :, :])
     v, g = (vectors.mT @ matrix @ vectors for matrix in (direction, grad))
