@@ -156,6 +156,20 @@ def test_masks_and_heads() -> None:
     torch.testing.assert_close(nobody, space.identity_element(2, 4, 3, 3, dtype=torch.float64))
 
 
+def test_masks_of_a_batch_that_only_the_context_has() -> None:
+    space = LogEuclideanSPD()
+    attention = GyroAttention(space, (2, 2), 2, tau=0.3).double()
+    x, context = (space.random(*batch, 2, 2, dtype=torch.float64).detach() for batch in ((3,), (2, 4)))
+    mask, bias = torch.rand(2, 3, 4) > 0.4, torch.randn(2, 3, 4, dtype=torch.float64)
+    result = attention(x, context, mask=mask, bias=bias)
+    weights = attention.attention_weights(x, context, mask=mask, bias=bias)
+    for i in range(2):
+        alone = attention(x, context[i], mask=mask[i], bias=bias[i])
+        torch.testing.assert_close(result[i], alone)
+        its_weights = attention.attention_weights(x, context[i], mask=mask[i], bias=bias[i])
+        torch.testing.assert_close(weights[i], its_weights)
+
+
 @each
 def test_half_precision_and_autocast(case: Attended) -> None:
     attention, x = case.attention(2).float(), case.points(2, 3).float()
@@ -215,8 +229,9 @@ def test_errors_of_attention() -> None:
         GyroAttention(BuresWassersteinSPD(), (3, 3))
     with pytest.raises(GeowarpError, match="heads = 0"):
         GyroAttention(Euclidean(1), (3,), 0)
-    with pytest.raises(GeowarpError, match="values are points"):
-        GyroAttention(Euclidean(1), (3,), aggregation=LinearValues())
+    for aggregation in (LinearValues(), Centroid):
+        with pytest.raises(GeowarpError, match=r"values are points, and .* is no mean"):
+            GyroAttention(Euclidean(1), (3,), aggregation=aggregation)  # type: ignore[arg-type]
     with pytest.raises(GeowarpError, match="positive"):
         GyroAttention(Euclidean(1), (3,), tau=-1.0)
     attention = GyroAttention(Euclidean(1), (3,))

@@ -235,6 +235,10 @@ def test_errors_of_layers() -> None:
         GyroHomomorphism(
             SPSD(1, spd=LogCholeskySPD()), (3, 1), family=FactorHomomorphisms(OrthogonalCongruence())
         )
+    with pytest.raises(GeowarpError, match=r"LinearCoordinates.* is no HomomorphismFamily; give a value"):
+        GyroHomomorphism(LogEuclideanSPD(), (3, 3), family=LinearCoordinates)  # type: ignore[arg-type]
+    with pytest.raises(GeowarpError, match=r"out_shape = \(5, 3\) .* must be \(3, 3\)$"):
+        GyroHomomorphism(Grassmann(), (3, 3), (5, 3))
     with pytest.raises(GeowarpError, match="not maps of coordinates"):
         GyroHomomorphism(AffineInvariantSPD(), (3, 3)).of_coordinates(torch.eye(3))
     for space, shape, out, family in (

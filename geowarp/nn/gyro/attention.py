@@ -106,9 +106,10 @@ class GyroAttention(nn.Module):
         self.point_shape, self.out_shape = self.query.point_shape, self.query.out_shape
         self.score = SquaredDistance() if score is None else score
         self.aggregation = FrechetMean() if aggregation is None else aggregation
-        if isinstance(self.aggregation, LinearValues):
+        if isinstance(self.aggregation, LinearValues) or not isinstance(self.aggregation, Aggregation):
             raise GeowarpError(
-                "GyroAttention: values are points, and LinearValues() averages vectors; take FrechetMean()"
+                f"GyroAttention: values are points, and {self.aggregation!r} is no mean of points; take "
+                "FrechetMean(), Centroid() or TangentMean()"
             )
         self.temperature = Temperature(heads, tau)
         self.translation = GyroBias(self.manifold, self.out_shape)
@@ -131,7 +132,7 @@ class GyroAttention(nn.Module):
             x: the points that ask, ``(..., N, *point)``.
             context: the points that answer, ``(..., M, *point)``; x by default.
             mask: boolean, True for points that take part, broadcastable to ``(..., N, M)``, or with one more
-                dimension than that to ``(..., heads, N, M)``.
+                dimension than that to ``(..., heads, N, M)``. The batch is that of x and context.
             is_causal: whether point i attends to those up to the i-th.
             bias: added to the logits, after the division by τ; broadcastable as the mask.
 
@@ -139,19 +140,18 @@ class GyroAttention(nn.Module):
             GeowarpError: for points of another shape.
         """
         frame = self._frame()
-        asking, answering = self._entered(frame, x, context)
-        q, k = frame.image(self.query, asking), frame.image(self.key, answering)
+        q, k, answering = self._compared(frame, x, context)
         attended = manifold_attention(
             q,
             k,
-            frame.image(self.value, answering),
+            k if self.shared else frame.image(self.value, answering),
             frame.space,
             self.temperature.tau.to(q.dtype),
             score=self.score,
             aggregation=self.aggregation,
-            mask=self._over_heads(mask, x),
+            mask=self._over_heads(mask, x, context),
             is_causal=is_causal,
-            bias=self._over_heads(bias, x),
+            bias=self._over_heads(bias, x, context),
             method=self.method,
         )
         result: Tensor = self.activation(frame.leave(self.translation, self._merged(frame, attended)))
@@ -176,17 +176,16 @@ class GyroAttention(nn.Module):
                      [0.5000, 0.5000]]])
         """
         frame = self._frame()
-        asking, answering = self._entered(frame, x, context)
-        q, k = frame.image(self.query, asking), frame.image(self.key, answering)
+        q, k, _ = self._compared(frame, x, context)
         return manifold_attention_weights(
             q,
             k,
             frame.space,
             self.temperature.tau.to(q.dtype),
             score=self.score,
-            mask=self._over_heads(mask, x),
+            mask=self._over_heads(mask, x, context),
             is_causal=is_causal,
-            bias=self._over_heads(bias, x),
+            bias=self._over_heads(bias, x, context),
         )
 
     @torch.no_grad()
@@ -210,8 +209,7 @@ class GyroAttention(nn.Module):
             tensor([100.0000])
         """
         frame = self._frame()
-        asking, answering = self._entered(frame, x, context)
-        q, k = frame.image(self.query, asking), frame.image(self.key, answering)
+        q, k, _ = self._compared(frame, x, context)
         tau = calibrated_temperatures("GyroAttention", frame.space, self.score, q, k, fraction)
         return self.temperature.set_(tau).tau.detach()
 
@@ -225,10 +223,15 @@ class GyroAttention(nn.Module):
     def _frame(self) -> AttendedPoints:
         return attended_points(self.query, self.score, self.aggregation)
 
-    def _entered(self, frame: AttendedPoints, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Return those that ask and those that answer, with a dimension for heads."""
+    def _compared(
+        self, frame: AttendedPoints, x: Tensor, context: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return queries and keys, and what the keys are images of, with a dimension for heads."""
         asking = self._with_heads(frame, x)
-        return asking, asking if context is None else self._with_heads(frame, context)
+        answering = asking if context is None else self._with_heads(frame, context)
+        query = frame.image(self.query, asking)
+        same = self.shared and context is None
+        return query, query if same else frame.image(self.key, answering), answering
 
     def _with_heads(self, frame: AttendedPoints, x: Tensor) -> Tensor:
         check_points("GyroAttention", x, self.point_shape, tokens=True)
@@ -243,9 +246,10 @@ class GyroAttention(nn.Module):
         mean = self.aggregation.average(frame.space, points.movedim(head, head + 1), weights)
         return mean.squeeze(head + 1)
 
-    def _over_heads(self, mask: Tensor | None, x: Tensor) -> Tensor | None:
+    def _over_heads(self, mask: Tensor | None, x: Tensor, context: Tensor | None) -> Tensor | None:
         """Return a mask or bias with a dimension for heads, unless it has one."""
-        if mask is None or mask.ndim < 3 or mask.ndim > x.ndim - self.manifold.ndim + 1:
+        sets = x.ndim if context is None else max(x.ndim, context.ndim)
+        if mask is None or mask.ndim < 3 or mask.ndim > sets - self.manifold.ndim + 1:
             return mask
         return mask.unsqueeze(-3)
 

@@ -70,6 +70,11 @@ class GyroHomomorphism(nn.Module):
         if heads is not None and heads < 1:
             raise GeowarpError(f"GyroHomomorphism: heads = {heads} must be at least 1, or None")
         self.family = default_family(space) if family is None else family
+        if not isinstance(self.family, HomomorphismFamily):
+            raise GeowarpError(
+                f"GyroHomomorphism: the family {family!r} is no HomomorphismFamily; give a value, such as "
+                f"{default_family(space)!r}, or None"
+            )
         self.family.check_space(space)
         self.manifold, self.heads = space, heads
         self.point_shape = tuple(point_shape)

@@ -52,8 +52,9 @@ class BlockRotation(HomomorphismFamily):
         """Return the points ``top`` and, for n > k, ``rest`` of Stiefel."""
         (n, k), (m, rank) = point_shape, out_shape
         if rank != k or m < n or (n == k and m > n):
+            larger = ", or of more rows" if n > k else ""
             raise GeowarpError(
-                f"{self!r}: out_shape = {out_shape} for points {point_shape}; it must be (m, {k}), m >= {n}"
+                f"{self!r}: out_shape = {out_shape} for points {point_shape}; it must be ({n}, {k}){larger}"
             )
         top = {"top": orthonormal(heads, k, k)}
         return {**top, "rest": orthonormal(heads, m - k, n - k)} if n > k else {**top}
