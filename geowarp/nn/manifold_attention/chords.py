@@ -10,6 +10,7 @@ from ..._geoopt import geoopt
 from ...errors import UnavailableError
 from ...manifolds import Grassmann, Oblique, ProductManifold, SpecialOrthogonal, Sphere, Stiefel
 from ...manifolds.linalg import full_precision
+from ...manifolds.linalg.broadcasting import broadcast_shapes
 from ...metrics import Chordal
 from .distances import all_distances
 from .flat_coordinates import flat_coordinates, flat_features
@@ -116,4 +117,9 @@ def _of_product(manifold: ProductManifold, q: Tensor, k: Tensor) -> Features | N
             return None
         for parts, part in zip((first, second), features, strict=True):
             parts.append(part.movedim(-3, -2).flatten(-2))
-    return torch.cat(first, -1), torch.cat(second, -1)
+    return _join(first), _join(second)
+
+
+def _join(parts: list[Tensor]) -> Tensor:
+    batch = broadcast_shapes(*(part.shape[:-1] for part in parts))
+    return torch.cat([part.expand(*batch, part.shape[-1]) for part in parts], -1)

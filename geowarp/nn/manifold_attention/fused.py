@@ -75,7 +75,8 @@ def _fold(problem: Problem, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor,
     """
     mask, is_causal, bias = problem.visibility
     extra = key.new_zeros(1, problem.keys) if bias is None else bias
-    extra = (extra if mask is None else torch.where(mask, extra, -math.inf)).squeeze(-2)[..., None]
+    extra = (extra if mask is None else torch.where(mask, extra, -math.inf)).squeeze(-2)
+    extra = extra.expand(*extra.shape[:-1], problem.keys)[..., None]
     seen = ~extra.isneginf()
     if is_causal:
         last = torch.arange(problem.queries, device=key.device).clamp_max(problem.keys - 1)
