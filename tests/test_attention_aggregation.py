@@ -255,11 +255,20 @@ def test_isometries_move_the_mean_along(aggregation: Aggregation) -> None:
 def test_no_values_no_queries_and_no_batch(
     aggregation: Aggregation, manifold: Manifold, shape: tuple[int, ...]
 ) -> None:
-    v = values(manifold, shape)
-    nothing = aggregation.average(manifold, v[:, :0], rows(2)[..., :0])
+    v, weights = values(manifold, shape).requires_grad_(), rows(2).requires_grad_()
+    nothing = aggregation.average(manifold, v[:, :0], weights[..., :0])
     same(manifold, nothing, origin_like(manifold, shape, v).expand(2, N, *shape), 1e-7)
-    assert aggregation.average(manifold, v, rows(2)[:, :0]).shape == (2, 0, *shape)
-    assert aggregation.average(manifold, v[:0], rows(2)[:0]).shape == (0, N, *shape)
+    no_query = aggregation.average(manifold, v, weights[:, :0])
+    assert no_query.shape == (2, 0, *shape)
+    no_batch = aggregation.average(manifold, v[:0], weights[:0])
+    assert no_batch.shape == (0, N, *shape)
+    for result in (
+        nothing,
+        no_query,
+        no_batch,
+    ):  # other processes may have something: parameters all take part
+        for gradient in torch.autograd.grad(result.sum(), (v, weights)):
+            assert (gradient == 0).all()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

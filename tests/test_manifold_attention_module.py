@@ -23,11 +23,12 @@ from geowarp.manifolds import (
     SpecialOrthogonal,
     Sphere,
 )
+from geowarp.nn import GyroAttention
 from geowarp.nn.manifold_attention.aggregation import Aggregation, Centroid, FrechetMean, TangentMean
 from geowarp.nn.manifold_attention.attention_off import attention_off
 from geowarp.nn.manifold_attention.entropy import attention_entropy
 from geowarp.nn.manifold_attention.manifold_attention_module import ManifoldAttention
-from geowarp.nn.manifold_attention.scores import SquaredDistance
+from geowarp.nn.manifold_attention.scores import Score, SquaredDistance
 from geowarp.nn.manifold_attention.temperature import Temperature
 
 PRODUCT = ProductManifold((Lorentz(), 3), (Sphere(), (2, 3)), (LogEuclideanSPD(), (2, 2)))
@@ -114,9 +115,12 @@ def test_cross_attention_with_other_sizes_batches_and_masks_for_each_head() -> N
     mask, bias = torch.rand(2, 1, 3, 4, 6) < 0.6, torch.randn(3, 4, 6)
     weights = attention.attention_weights(query, key, mask=mask, bias=bias)
     assert (weights.masked_select(~mask.expand_as(weights)) == 0).all()
+    own = attention.attention_weights(query[0, 0], key[0], bias=bias)  # also where only keys have that batch
     for batch in range(3):  # without a dimension for heads, one bias for each of the last batch
         single = attention.attention_weights(query[1, 0], key[1, batch], mask=mask[1, 0], bias=bias[batch])
         torch.testing.assert_close(weights[1, batch], single)
+        single = attention.attention_weights(query[0, 0], key[0, batch], bias=bias[batch])
+        torch.testing.assert_close(own[batch], single)
 
 
 def test_the_module_is_a_module() -> None:
@@ -134,6 +138,10 @@ def test_the_module_is_a_module() -> None:
         assert attention(x[:, :0]).shape == (2, 0, 8)
         assert attention(x[:0]).shape == (0, 5, 8)
         assert attention(x, x[:, :0]).isfinite().all()
+        with torch.device("meta"):
+            later = module(index)
+        later.to_empty(device="cpu").load_state_dict(attention.state_dict())
+        torch.testing.assert_close(later(x), attention(x))
 
 
 def test_a_learned_curvature_is_a_parameter() -> None:
@@ -171,6 +179,32 @@ def test_attention_off_is_the_mean_of_the_values_and_ends() -> None:
     assert inner.score == SquaredDistance()
 
 
+class ScaledDistance(nn.Module, Score):
+    """A score with a parameter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones((), dtype=torch.float64))
+
+    def logits(self, manifold: Manifold, q: Tensor, k: Tensor) -> Tensor:
+        return self.scale * SquaredDistance().logits(manifold, q, k)
+
+
+def test_attention_off_of_nested_modules_and_a_score_with_parameters() -> None:
+    learned, x = module(1, score=ScaledDistance()), tokens(3, 6, 8)
+    gyro = GyroAttention(Euclidean(1), (8,)).double()
+    network = nn.Sequential(nn.Sequential(learned, nn.Identity()), gyro)
+    names, attended = [name for name, _ in network.named_parameters()], network(x)
+    assert "0.0.score.scale" in names
+    for inner in (learned, network):
+        with attention_off(network), attention_off(inner):
+            for part in (learned, gyro):
+                uniform = part.attention_weights(x)
+                torch.testing.assert_close(uniform, torch.full_like(uniform, 1 / 6))
+    assert [name for name, _ in network.named_parameters()] == names
+    torch.testing.assert_close(network(x), attended)
+
+
 def test_entropy_in_closed_form() -> None:
     p = torch.tensor([0.1, 0.2, 0.7, 0.0], dtype=torch.float64, requires_grad=True)
     expected = -sum(w * math.log(w) for w in (0.1, 0.2, 0.7))
@@ -189,8 +223,12 @@ def test_entropy_in_closed_form() -> None:
     none = torch.zeros(2, 3)
     assert attention_entropy(none, mask=none > 0).tolist() == [1, 1]
     assert attention_entropy(torch.zeros(2, 0)).tolist() == [1, 1]
+    assert attention_entropy(none).tolist() == [1, 1]
+    assert attention_entropy(torch.tensor([math.nan, 0.5])).isnan()
     with pytest.raises(GeowarpError, match="float32"):
         attention_entropy(none, mask=none)
+    with pytest.raises(GeowarpError, match=r"shape \(4, 3\); weights \(2, 3\)"):
+        attention_entropy(none, mask=torch.ones(4, 3, dtype=torch.bool))
 
 
 def test_temperature_is_learned_by_its_logarithm_and_says_what_is_wrong() -> None:
@@ -210,6 +248,9 @@ def test_temperature_is_learned_by_its_logarithm_and_says_what_is_wrong() -> Non
     torch.testing.assert_close(temperature(), torch.full((3,), 0.3))
     with pytest.raises(GeowarpError, match="heads = 0"):
         Temperature(0)
+    for tau in (1e-9, 1e6):  # neither is a number in half precision
+        low = Temperature(1, tau, dtype=torch.float16)
+        torch.testing.assert_close(low.tau, torch.tensor([tau]), rtol=0.01, atol=0)
 
 
 def test_calibration_makes_attention_attend() -> None:
@@ -223,6 +264,13 @@ def test_calibration_makes_attention_attend() -> None:
     assert attention_entropy(attention.attention_weights(x)).mean() < 0.99
     with pytest.raises(GeowarpError, match="head 0"):
         attention.calibrate(torch.zeros_like(x))
+    for wrong, fraction, message in (
+        (x[:, :0], 0.25, "give a batch with tokens"),
+        (x[:0], 0.25, "give a batch with tokens"),
+        (x, 0.0, "fraction = 0.0"),
+    ):
+        with pytest.raises(GeowarpError, match=message):
+            attention.calibrate(wrong, fraction=fraction)
     torch.testing.assert_close(attention.temperature.tau, tau)
 
 
@@ -236,12 +284,28 @@ def test_calibration_makes_attention_attend() -> None:
         ((Grassmann(), 8, 2, (2, 2)), "one point"),
         ((Euclidean(1), 8, 2, (2, 2)), "1 dimensions"),
         ((BirkhoffPolytope(), 8, 2, (2, 2)), "exponential map"),
+        ((Euclidean(1), 0, 1), "dim = 0; it is a whole number, at least 1"),
+        ((Euclidean(1), 8, 2.0), "heads = 2.0"),
+        ((Sphere, 8, 2), "the manifold is <class"),
     ],
 )
 def test_arguments_that_cannot_be(arguments: tuple[Any, ...], message: str) -> None:
     manifold, dim, heads, *shape = arguments
     with pytest.raises(GeowarpError, match=message):
         ManifoldAttention(manifold, dim, heads, point_shape=shape[0] if shape else None)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"kdim": 0}, "kdim = 0"),
+        ({"score": "dot"}, "'dot'"),
+        ({"aggregation": Centroid}, "such as Centroid()"),
+    ],
+)
+def test_options_that_cannot_be(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(GeowarpError, match=message):
+        ManifoldAttention(Sphere(), 8, 2, **options)
 
 
 def test_features_of_another_number() -> None:

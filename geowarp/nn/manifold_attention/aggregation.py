@@ -23,7 +23,7 @@ class Aggregation(abc.ABC):
     Where the weighted average of some vectors determines the result, ``encode`` gives these vectors and
     ``decode`` takes their average back: attention then needs no N x M matrix. Otherwise ``encode`` gives
     None, and ``average`` takes the weights. Those of a query sum to 1, or are all 0 where it attends to
-    nothing; its result is then the manifold's origin, with a gradient of 0.
+    nothing; its result is then the manifold's origin, which has no gradient to the values.
 
     Example:
         >>> from geowarp.manifolds import Sphere

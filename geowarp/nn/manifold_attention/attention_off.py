@@ -42,8 +42,11 @@ def attention_off(module: Module) -> Iterator[Module]:
     scores = [part.score for part in scored]
     try:
         for part in scored:
-            part.score = Uniform()  # type: ignore[assignment]
+            object.__setattr__(part, "score", Uniform())  # also in front of a score that is a module
         yield module
     finally:
         for part, score in zip(scored, scores, strict=True):
-            part.score = score
+            if isinstance(score, nn.Module):
+                del part.__dict__["score"]
+            else:
+                object.__setattr__(part, "score", score)

@@ -1,5 +1,7 @@
 """Temperatures of the size of the scores that they divide."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -30,7 +32,8 @@ def calibrated_temperatures(
         fraction: of the mean.
 
     Raises:
-        GeowarpError: where all points of a head are equal, or the score tells none apart.
+        GeowarpError: where all points of a head are equal, or the score tells none apart; without points, and
+            for a fraction that is not positive.
 
     Example:
         >>> from geowarp.manifolds import Euclidean
@@ -39,6 +42,13 @@ def calibrated_temperatures(
         >>> calibrated_temperatures("Layer", Euclidean(1), SquaredDistance(), q, k, 0.5)
         tensor([0.5000, 5.0000])
     """
+    if not 0 < fraction < math.inf:
+        raise GeowarpError(f"{name}.calibrate: fraction = {fraction}; it must be positive, such as 0.25")
+    if 0 in (q.numel(), k.numel()):
+        raise GeowarpError(
+            f"{name}.calibrate: queries {tuple(q.shape)} and keys {tuple(k.shape)} of the heads leave no pair "
+            "to measure; give a batch with tokens"
+        )
     first = q.narrow(-manifold.ndim - 1, 0, 1)
     below = score.logits(manifold, first, first) - score.logits(manifold, q, k)
     mean = below.movedim(-3, 0).flatten(1).mean(1)

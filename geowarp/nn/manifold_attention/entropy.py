@@ -17,7 +17,7 @@ def attention_entropy(weights: Tensor, normalized: bool = True, *, mask: Tensor 
     looking at them, whatever its accuracy: compare it with itself under ``attention_off``.
 
     A row that may attend to one key has no choice; it counts as uniform, with a normalised entropy of 1. So
-    does a row that may attend to none.
+    does a row that may attend to none, which is all 0.
 
     Args:
         weights: rows that sum to 1, or are all 0.
@@ -26,7 +26,7 @@ def attention_entropy(weights: Tensor, normalized: bool = True, *, mask: Tensor 
             For causal attention ``torch.ones(N, M, dtype=torch.bool).tril()``.
 
     Raises:
-        GeowarpError: for a mask that is not boolean.
+        GeowarpError: for a mask that is not boolean, or does not broadcast.
 
     Example:
         >>> weights = torch.tensor([[0.5, 0.5, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0], [0.25, 0.25, 0.25, 0.25]])
@@ -42,12 +42,24 @@ def attention_entropy(weights: Tensor, normalized: bool = True, *, mask: Tensor 
     entropy: Tensor = _entropy(weights)
     if not normalized:
         return entropy
-    allowed = torch.ones_like(weights, dtype=torch.bool) if mask is None else mask.expand(weights.shape)
-    count = allowed.sum(-1)
-    return torch.where(count > 1, entropy / count.clamp_min(2).to(entropy.dtype).log(), 1)
+    count = _allowed(weights, mask).sum(-1)
+    choice = (count > 1) & (weights != 0).any(-1)
+    return torch.where(choice, entropy / count.clamp_min(2).to(entropy.dtype).log(), 1)
+
+
+def _allowed(weights: Tensor, mask: Tensor | None) -> Tensor:
+    if mask is None:
+        return torch.ones_like(weights, dtype=torch.bool)
+    try:
+        return mask.expand(weights.shape)
+    except RuntimeError as error:
+        raise GeowarpError(
+            f"attention_entropy: the mask has the shape {tuple(mask.shape)}; weights {tuple(weights.shape)} "
+            "need one that broadcasts with them, such as (B, 1, 1, M) for padded keys of all heads"
+        ) from error
 
 
 @full_precision
 def _entropy(weights: Tensor) -> Tensor:
-    positive = weights > 0
-    return 0 - torch.where(positive, weights * torch.where(positive, weights, 1).log(), 0).sum(-1)
+    taken = weights != 0  # what is no number stays so
+    return 0 - torch.where(taken, weights * torch.where(taken, weights, 1).log(), 0).sum(-1)

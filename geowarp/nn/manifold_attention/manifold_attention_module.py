@@ -1,10 +1,12 @@
 """Multi-head attention by manifold distance, as a module on linear token features."""
 
 import math
+from numbers import Integral
 
 import torch
 from torch import Tensor, nn
 
+from ..._geoopt import geoopt
 from ...errors import GeowarpError
 from ...manifolds import Lorentz, Manifold, ProductManifold
 from ...manifolds.linalg import full_precision
@@ -20,6 +22,7 @@ __all__ = ["ManifoldAttention"]
 
 _attention = full_precision(manifold_attention)
 _weights = full_precision(manifold_attention_weights)
+_KINDS = {"manifold": geoopt.Manifold, "score": Score, "aggregation": Aggregation}
 _DEFAULT_TAU = 0.5  # a quarter of 2, the mean squared distance of two independent points at the start
 
 
@@ -88,18 +91,14 @@ class ManifoldAttention(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        if heads < 1 or dim < heads or dim % heads:
-            raise GeowarpError(
-                f"ManifoldAttention: {heads} heads do not divide dim = {dim}; take a divisor, such as "
-                f"{math.gcd(dim, heads)}"
-            )
         self.manifold, self.dim, self.heads = manifold, dim, heads
-        self.point_shape = _point_shape(manifold, dim // heads, point_shape)
-        check_exponential("ManifoldAttention", manifold, self.point_shape)
-        self.score = SquaredDistance() if score is None else score
-        self.aggregation = LinearValues() if aggregation is None else aggregation
         self.kdim = dim if kdim is None else kdim
         self.vdim = self.kdim if vdim is None else vdim
+        self.score = SquaredDistance() if score is None else score
+        self.aggregation = LinearValues() if aggregation is None else aggregation
+        self._check_settings()
+        self.point_shape = _point_shape(manifold, dim // heads, point_shape)
+        check_exponential("ManifoldAttention", manifold, self.point_shape)
         self.method, self.score_dtype = method, score_dtype
         self.temperature = Temperature(heads, tau, device=device, dtype=dtype)
 
@@ -134,7 +133,7 @@ class ManifoldAttention(nn.Module):
             key: ``(..., M, kdim)``; the queries by default.
             value: ``(..., M, vdim)``; the keys by default.
             mask: boolean, True for keys that take part, broadcastable to ``(..., N, M)``, or with one more
-                dimension than a query to ``(..., heads, N, M)``. For padded keys ``(B, M)`` give
+                dimension than queries and keys to ``(..., heads, N, M)``. For padded keys ``(B, M)`` give
                 ``mask[:, None, :]``.
             is_causal: whether query i attends to keys up to the i-th.
             bias: added to the logits, after the division by τ; broadcastable as the mask.
@@ -153,9 +152,9 @@ class ManifoldAttention(nn.Module):
             self.temperature.tau.to(points[0].dtype),
             score=self.score,
             aggregation=self.aggregation,
-            mask=_over_heads(mask, query),
+            mask=_over_heads(mask, query, key),
             is_causal=is_causal,
-            bias=_over_heads(bias, query),
+            bias=_over_heads(bias, query, key),
             method=self.method,
             score_dtype=self.score_dtype,
         )
@@ -183,15 +182,16 @@ class ManifoldAttention(nn.Module):
             >>> attention.attention_weights(x, is_causal=True)[0, 0]
             tensor([1., 0.], grad_fn=<SelectBackward0>)
         """
-        points = self._points(query, query if key is None else key)
+        key = query if key is None else key
+        points = self._points(query, key)
         weights: Tensor = _weights(
             *points,
             self.manifold,
             self.temperature.tau.to(points[0].dtype),
             score=self.score,
-            mask=_over_heads(mask, query),
+            mask=_over_heads(mask, query, key),
             is_causal=is_causal,
-            bias=_over_heads(bias, query),
+            bias=_over_heads(bias, query, key),
             score_dtype=self.score_dtype,
         )
         return weights
@@ -231,6 +231,25 @@ class ManifoldAttention(nn.Module):
             f"aggregation={self.aggregation!r}"
         )
 
+    def _check_settings(self) -> None:
+        dim, heads = self.dim, self.heads
+        for name in ("dim", "heads", "kdim", "vdim"):
+            size = getattr(self, name)
+            if not isinstance(size, Integral) or size < 1:
+                raise GeowarpError(f"ManifoldAttention: {name} = {size!r}; it is a whole number, at least 1")
+        if dim % heads:
+            raise GeowarpError(
+                f"ManifoldAttention: {heads} heads do not divide dim = {dim}; take a divisor, such as "
+                f"{math.gcd(dim, heads)}"
+            )
+        for name, value, kind in (
+            ("manifold", self.manifold, "Lorentz()"),
+            ("score", self.score, "SquaredDistance()"),
+            ("aggregation", self.aggregation, "Centroid()"),
+        ):
+            if not isinstance(value, _KINDS[name]):
+                raise GeowarpError(f"ManifoldAttention: the {name} is {value!r}; give one such as {kind}")
+
     def _points(self, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
         self._check("query", query, self.dim)
         self._check("key", key, self.kdim)
@@ -250,9 +269,9 @@ class ManifoldAttention(nn.Module):
             )
 
 
-def _over_heads(mask: Tensor | None, query: Tensor) -> Tensor | None:
+def _over_heads(mask: Tensor | None, query: Tensor, key: Tensor) -> Tensor | None:
     """Return a mask or bias with a dimension for heads, unless it has one."""
-    if mask is None or mask.ndim < 3 or mask.ndim > query.ndim:
+    if mask is None or mask.ndim < 3 or mask.ndim > max(query.ndim, key.ndim):
         return mask
     return mask.unsqueeze(-3)
 

@@ -24,7 +24,7 @@ def check_exponential(name: str, manifold: geoopt.Manifold, shape: tuple[int, ..
     if tangent_coordinates(manifold, shape).size(shape) < 1:
         raise GeowarpError(f"{name}: {manifold!r} has but one point of shape {shape}; take a larger shape")
     try:
-        mean_square_length(manifold, shape)
+        _lift_one(manifold, shape)
     except NotImplementedError as error:
         raise GeowarpError(
             f"{name}: {manifold!r} has no origin with an exponential map for points {shape} ({error}); use a "
@@ -41,14 +41,28 @@ def mean_square_length(manifold: geoopt.Manifold, shape: tuple[int, ...]) -> flo
         >>> mean_square_length(PoincareBall(), (3,)), mean_square_length(Stiefel(), (3, 2))
         (4.0, 0.5)
     """
-    coordinates = tangent_coordinates(manifold, shape)
-    constants = [constant.detach() for constant in manifold.parameters()]
-    unit = torch.eye(coordinates.size(shape), device=constants[0].device if constants else None)
-    origin = origin_like(manifold, shape, unit)
-    u = manifold.proju(origin, coordinates.decode(unit, shape))
-    manifold.expmap(origin, u)
+    origin, u = _unit_vectors(manifold, shape)
     square: Tensor = manifold.inner(origin, u)
     return float(square.mean())
+
+
+@torch.no_grad()
+def _lift_one(manifold: geoopt.Manifold, shape: tuple[int, ...]) -> Tensor:
+    """Return the end of one geodesic, if there are any."""
+    origin, u = _unit_vectors(manifold, shape)
+    end: Tensor = manifold.expmap(origin, u[0])
+    return end
+
+
+def _unit_vectors(manifold: geoopt.Manifold, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Return the origin, and the tangent vectors there with coordinates of 1 and zeros."""
+    coordinates = tangent_coordinates(manifold, shape)
+    constants = [constant.detach() for constant in manifold.parameters()]
+    device = constants[0].device if constants else torch.device("cpu")
+    with device:  # whatever the device of new tensors, which may hold no numbers
+        unit = torch.eye(coordinates.size(shape), device=device)
+        origin = origin_like(manifold, shape, unit)
+        return origin, manifold.proju(origin, coordinates.decode(unit, shape))
 
 
 class TangentProjection(nn.Module):

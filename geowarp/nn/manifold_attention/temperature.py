@@ -13,7 +13,8 @@ __all__ = ["Temperature"]
 class Temperature(nn.Module):
     """Temperatures τ > 0, ``(heads,)``, that scores are divided by: ``τ = exp(logarithm)``.
 
-    Steps of an optimiser are relative to τ, and lead to no negative one.
+    Steps of an optimiser are relative to τ, and lead to no negative one. τ is in float32 at least, since half
+    precision has no numbers below 6e-8 or above 65504.
 
     Args:
         heads: how many.
@@ -47,7 +48,7 @@ class Temperature(nn.Module):
     @property
     def tau(self) -> Tensor:
         """The temperatures, ``(heads,)``, through which gradients flow."""
-        return self.logarithm.exp()
+        return self.logarithm.to(torch.promote_types(self.logarithm.dtype, torch.float32)).exp()
 
     def forward(self) -> Tensor:
         """Return the temperatures, ``(heads,)``."""
@@ -62,7 +63,8 @@ class Temperature(nn.Module):
                 the temperatures as they were.
         """
         heads = self.logarithm.shape[0]
-        tau = torch.as_tensor(value, dtype=torch.float64)
+        device = value.device if isinstance(value, Tensor) else "cpu"
+        tau = torch.as_tensor(value, dtype=torch.float64, device=device)
         if tau.shape not in ((), (heads,)):
             raise GeowarpError(
                 f"Temperature: tau has shape {tuple(tau.shape)}; {heads} heads need ({heads},)"

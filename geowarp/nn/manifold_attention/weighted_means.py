@@ -38,7 +38,8 @@ def nonempty(manifold: geoopt.Manifold, v: Tensor, weights: Tensor, mean: Mean) 
     origin = origin_like(manifold, shape, v)
     if weights.numel() == 0:
         batch = broadcast_shapes(v.shape[: v.ndim - ndim - 1], weights.shape[:-2])
-        return origin.expand(*batch, weights.shape[-2], *shape).contiguous()
+        unused = v.sum() * 0 + weights.sum() * 0  # gradients of 0, as where there is something
+        return origin.expand(*batch, weights.shape[-2], *shape) + unused.to(origin.dtype)
     empty = (weights == 0).all(-1, keepdim=True)
     points = mean(manifold, v, torch.where(empty, 1 / count, weights)).to(v.dtype)
     return torch.where(append_dimensions(empty.squeeze(-1), ndim), origin, points)
