@@ -20,6 +20,7 @@ from geowarp.manifolds import (
     Lorentz,
     Manifold,
     PoincareBall,
+    ProductManifold,
     Sphere,
 )
 from geowarp.nn import (
@@ -90,6 +91,19 @@ class Capped(SquaredDistance):
         return torch.where(distance < 1, -2 * distance, 0)
 
 
+@dataclass(frozen=True)
+class Held(DistanceScore):
+    """A multiple of the distance, by a tensor that is no parameter."""
+
+    factor: Tensor
+
+    def of_distance(self, distance: Tensor) -> Tensor:
+        return -self.factor * distance
+
+    def slope(self, distance: Tensor) -> Tensor:
+        return -self.factor.expand(distance.shape)
+
+
 def test_scores_of_a_user() -> None:
     q, k, v = torch.randn(2, 4, 3, dtype=DOUBLE), torch.randn(2, 5, 3, dtype=DOUBLE), torch.randn(5, 2)
     score, expected = Products(), nn.functional.scaled_dot_product_attention(q, k, v.double(), scale=2.0)
@@ -105,12 +119,17 @@ def test_scores_of_a_user() -> None:
     assert gradients[0].abs().sum() > 0
 
 
-@pytest.mark.parametrize("score", [Scaled(), Capped()], ids=["learned", "capped"])
+@pytest.mark.parametrize(
+    "score",
+    [Scaled(), Held(torch.tensor(1.7, requires_grad=True)), Capped()],
+    ids=["module", "tensor", "capped"],
+)
 def test_functions_of_the_distance_of_a_user_in_hyperbolic_space(score: DistanceScore) -> None:
     q, k = (random_points(Lorentz(), (4,), n, dtype=torch.float32) for n in (4, 5))
     v, found = torch.randn(5, 2), []
     sources = [q.requires_grad_(), k.requires_grad_()]
     sources += list(score.parameters()) if isinstance(score, nn.Module) else []
+    sources += [score.factor] if isinstance(score, Held) else []
     for method in METHODS:
         out = manifold_attention(q, k, v, Lorentz(), score=score, method=method)
         found.append((out, *torch.autograd.grad(out[..., 0].sum(), sources)))
@@ -257,6 +276,52 @@ def test_biases_of_minus_infinity_are_masks(method: Method) -> None:
         assert (gradient[given != 0] == 0).all()
 
 
+@pytest.mark.parametrize("method", [None, Fused(), Blockwise(pairs=6)])
+def test_batches_broadcast_and_orders_end_with_the_keys(method: Method | None) -> None:
+    manifold = ProductManifold((Sphere(), 3), (Euclidean(1), 2))
+    q, k = random_points(manifold, (5,), 6), random_points(manifold, (5,), 2, 1, 4)
+    v, tau = torch.randn(3, 4, 2, dtype=DOUBLE), torch.rand(5, 1, 1, dtype=DOUBLE) + 0.5
+    given: list[dict[str, Any]] = [
+        {"mask": torch.tensor([[False, True, True, True]])},
+        {"mask": torch.tensor([[[True]], [[False]], [[True]]])},
+        {"bias": torch.randn(3, 1, 1, dtype=DOUBLE), "mask": torch.rand(5, 1, 1, 1, 4) < 0.7},
+    ]
+    for options in given:
+        for order in (False, True):
+            weights = manifold_attention_weights(
+                q, k, manifold, tau, score=ChordalSquaredDistance(), is_causal=order, **options
+            )
+            out = manifold_attention(
+                q,
+                k,
+                v,
+                manifold,
+                tau,
+                score=ChordalSquaredDistance(),
+                is_causal=order,
+                method=method,
+                **options,
+            )
+            assert out.shape == (5, 2, 3, 6, 2)
+            torch.testing.assert_close(out, weights @ v, atol=1e-10, rtol=0)
+            seen = (weights > 0).any((0, 1, 2))
+            assert not order or seen.equal(seen.tril())
+
+
+def test_threads_compute_the_same() -> None:
+    q, k = (random_points(Lorentz(), (4,), 3, 50, dtype=torch.float32).requires_grad_() for _ in range(2))
+    v, threads, found = torch.randn(3, 50, 2), torch.get_num_threads(), []
+    try:
+        for count in (1, 3):
+            torch.set_num_threads(count)
+            out = manifold_attention(q, k, v, Lorentz(), is_causal=True, method=Blockwise(pairs=300))
+            found.append((out, *torch.autograd.grad(out[..., 0].sum(), (q, k))))
+    finally:
+        torch.set_num_threads(threads)
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+
+
 def test_layout_does_not_matter() -> None:
     for manifold, method in ((Euclidean(1), Fused()), (Lorentz(), Blockwise(pairs=6))):
         x = random_points(manifold, (4,), 4, 2)
@@ -320,6 +385,7 @@ Q, V = torch.eye(3), torch.ones(3, 2)
         ({"v": Q[:2], "aggregation": Centroid()}, r"3 keys need \(..., 3, \*point\) for Centroid"),
         ({"k": Q.expand(2, 3, 3), "q": Q.expand(3, 3, 3)}, "do not broadcast"),
         ({"score": "distance"}, "'distance' is no Score"),
+        ({"score_dtype": torch.int64}, "score_dtype = torch.int64"),
         ({"method": Fused()}, r"SquaredDistance\(\) on Sphere\(\) is no inner product"),
     ],
 )

@@ -4,11 +4,11 @@ import math
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..._geoopt import geoopt
 from ...manifolds.linalg.threads import is_concrete
-from .pair_logits import Block, PairLogits, Workspace
+from .pair_logits import Block, PairLogits, Workspace, learned_tensors
 from .scores import DistanceScore, Score, SquaredDistance
 from .unit_hyperboloid import is_hyperbolic, radius_squared, unit_hyperboloid
 
@@ -153,8 +153,8 @@ def hyperbolic_pairs(
         scale: ``1/τ``, ``(P, 1, 1)``.
         dtype: of the logits.
     """
-    if not (is_hyperbolic(manifold) and isinstance(score, DistanceScore)) or isinstance(score, nn.Module):
-        return None  # a module has parameters, which blocks with a graph give their gradients
+    if not (is_hyperbolic(manifold) and isinstance(score, DistanceScore)) or learned_tensors(score):
+        return None  # what a score learns has its gradient from blocks with a graph
     smooth = type(score) is SquaredDistance
     if dtype == torch.float64 and not smooth:
         return None

@@ -10,7 +10,20 @@ from torch import Tensor, nn
 from ..._geoopt import geoopt
 from .scores import Score
 
-__all__ = ["Block", "PairLogits", "ScoredPairs", "Workspace"]
+__all__ = ["Block", "PairLogits", "ScoredPairs", "Workspace", "learned_tensors"]
+
+
+def learned_tensors(source: object) -> list[Tensor]:
+    """Return the parameters of a module, and the tensors among attributes, that take a gradient.
+
+    Example:
+        >>> learned_tensors(nn.Linear(1, 1, bias=False))
+        [Parameter containing:
+        tensor([[-0.0075]], requires_grad=True)]
+    """
+    parameters = source.parameters() if isinstance(source, nn.Module) else ()
+    attributes = (value for value in getattr(source, "__dict__", {}).values() if isinstance(value, Tensor))
+    return [tensor for tensor in (*parameters, *attributes) if tensor.requires_grad]
 
 
 class Workspace:
@@ -125,9 +138,7 @@ class ScoredPairs(PairLogits):
 
     def __init__(self, manifold: geoopt.Manifold, score: Score, query: Tensor, key: Tensor) -> None:
         self.manifold, self.score, self.query, self.key = manifold, score, query, key
-        modules = [module for module in (manifold, score) if isinstance(module, nn.Module)]
-        found = (parameter for module in modules for parameter in module.parameters())
-        self.parameters = tuple(parameter for parameter in found if parameter.requires_grad)
+        self.parameters = (*learned_tensors(manifold), *learned_tensors(score))
 
     def pairs(self) -> int:
         """Return some thousands, fewer of larger points."""

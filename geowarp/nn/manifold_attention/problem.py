@@ -130,6 +130,10 @@ def attention_problem(
                 f"manifold_attention: {name} has the shape {tuple(points.shape)}; it needs (..., tokens, "
                 f"*point), and a point of {manifold!r} has {manifold.ndim} dimensions"
             )
+    if score_dtype is not None and not score_dtype.is_floating_point:
+        raise GeowarpError(
+            f"manifold_attention: score_dtype = {score_dtype}; it must be a floating-point dtype"
+        )
     dtype = score_dtype or (torch.float32 if q.dtype in _HALF else q.dtype)
     compute = torch.float32 if dtype in _HALF else dtype
     scale = _inverse_temperature(tau, q.new_empty((), dtype=compute))
