@@ -46,7 +46,7 @@ def calibrated_temperatures(
         raise GeowarpError(f"{name}.calibrate: fraction = {fraction}; it must be positive, such as 0.25")
     if 0 in (q.numel(), k.numel()):
         raise GeowarpError(
-            f"{name}.calibrate: queries {tuple(q.shape)} and keys {tuple(k.shape)} of the heads leave no pair "
+            f"{name}.calibrate: queries {tuple(q.shape)} and keys {tuple(k.shape)} of heads leave no pair "
             "to measure; give a batch with tokens"
         )
     first = q.narrow(-manifold.ndim - 1, 0, 1)
