@@ -180,6 +180,13 @@ def test_half_precision_and_autocast(case: Attended) -> None:
     assert bool(half.isfinite().all())
 
 
+def test_a_temperature_below_the_numbers_of_half_precision() -> None:
+    attention = GyroAttention(Euclidean(1), (3,), tau=1e-8).half()
+    weights = attention.attention_weights(torch.eye(3, dtype=torch.half))
+    assert torch.equal(weights.sum(-1), torch.ones(1, 3))
+    assert torch.equal(weights.amax(-1), torch.ones(1, 3))
+
+
 @each
 def test_gradients_at_equal_points_and_at_the_identity(case: Attended) -> None:
     attention, equal = case.attention(2), case.points(2, 1).expand(2, 3, *case.shape)
