@@ -310,15 +310,21 @@ def test_batches_broadcast_and_orders_end_with_the_keys(method: Method | None) -
 
 def test_threads_compute_the_same() -> None:
     q, k = (random_points(Lorentz(), (4,), 3, 50, dtype=torch.float32).requires_grad_() for _ in range(2))
-    v, threads, found = torch.randn(3, 50, 2), torch.get_num_threads(), []
+    v, bias = torch.randn(3, 50, 2), torch.zeros(50, 50, requires_grad=True)
+    threads, found = torch.get_num_threads(), []
     try:
         for count in (1, 3):
             torch.set_num_threads(count)
-            out = manifold_attention(q, k, v, Lorentz(), is_causal=True, method=Blockwise(pairs=300))
-            found.append((out, *torch.autograd.grad(out[..., 0].sum(), (q, k))))
+            for given in (None, bias):
+                out = manifold_attention(
+                    q, k, v, Lorentz(), is_causal=True, bias=given, method=Blockwise(pairs=300)
+                )
+                sources = (q, k, bias)
+                gradients = torch.autograd.grad(out[..., 0].sum(), sources, materialize_grads=True)
+                found.append((out, *gradients))
     finally:
         torch.set_num_threads(threads)
-    for one, other in zip(*found, strict=True):
+    for one, other in zip(found[0] + found[1], found[2] + found[3], strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
 
 

@@ -95,6 +95,13 @@ def test_hidden_keys_far_away_leave_the_digits_of_the_others(method: Method | No
     assert found[1].eq(0).all()
 
 
+def test_points_far_from_zero_keep_their_digits() -> None:
+    x, v = torch.randn(6, 3) + 300, torch.randn(6, 2)
+    exact = manifold_attention(x.double(), x.double(), v.double(), Euclidean(1), method=Reference())
+    found = manifold_attention(x, x, v, Euclidean(1), method=Fused())
+    torch.testing.assert_close(found.double(), exact, atol=1e-5, rtol=0)
+
+
 def rotation(n: int) -> Tensor:
     turn: Tensor = SpecialOrthogonal().random(n, n, dtype=DOUBLE).as_subclass(Tensor)
     return turn
@@ -227,6 +234,15 @@ def test_weights_whose_sum_underflows(tau: float, manifold: Manifold) -> None:
         assert single.isfinite().all()
         assert single.abs().max() <= v.abs().max() + 1e-5
         assert (single.eq(0).all(-1) == slow.eq(0).all(-1)).all()
+
+
+def test_weights_whose_sum_has_few_digits() -> None:
+    radius = torch.tensor([3.0, 3.02, 3.05, 3.1], dtype=DOUBLE)
+    k = Lorentz().expmap0(nn.functional.pad(torch.diag(radius), (1, 0)))
+    q, v = Lorentz().origin(1, 5, dtype=DOUBLE).as_subclass(Tensor), torch.randn(4, 2, dtype=DOUBLE)
+    expected = manifold_attention(q, k, v, Lorentz(), 0.09, method=Reference())  # weights of exp(−100)
+    found = manifold_attention(q.float(), k.float(), v.float(), Lorentz(), 0.09, method=Blockwise())
+    torch.testing.assert_close(found.double(), expected, atol=2e-4, rtol=0)
 
 
 # memory

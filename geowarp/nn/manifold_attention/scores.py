@@ -28,7 +28,8 @@ class Score(abc.ABC):
     """How well a query and a key fit: the weights are its softmax over the keys, after division by τ.
 
     A subclass defines ``logits``. Where they are, up to terms of the query alone, inner products of vectors
-    of the query and of the key, ``features`` gives these vectors, and attention is one fused kernel.
+    of the query and of the key, ``features`` gives these vectors, and attention is one fused kernel. A score
+    may be a module with parameters, too, or have tensors that take a gradient as attributes.
 
     Example:
         >>> from geowarp.manifolds import Sphere
