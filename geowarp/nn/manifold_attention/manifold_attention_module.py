@@ -39,6 +39,10 @@ class ManifoldAttention(nn.Module):
     sets it on a batch. Initially features of variance 1 give points at a mean squared distance of about 2,
     and τ is a quarter of that.
 
+    On compact manifolds the exponential wraps round. A tangent vector that grows beyond the cut locus, π on
+    spheres, lifts to a point whose logarithm is another one: values that are points then jump, and training
+    can stall, also at small rates of learning. ``LinearValues()`` does not jump.
+
     Args:
         manifold: one with ``origin`` and ``expmap``, and ``logmap`` for values that are points.
         dim: the number of features of a query, and of the output.
