@@ -158,8 +158,8 @@ def split(hierarchy: Hierarchy, seed: int, hidden: float = 0.5) -> Split:
     if not len(validation):
         raise GeowarpError(
             f"a hierarchy of {len(hierarchy)} nodes has {len(pairs)} pairs of a node and an ancestor above "
-            f"its parents, of which {count} are hidden, too few to validate and test with; take more --nodes, "
-            "or a --root with more below it"
+            f"its parents, of which {count} are hidden, too few to validate and test with; take more "
+            "--nodes, or a --root with more below it"
         )
     known = hierarchy.ancestors.clone()
     for unseen in (validation, test):
