@@ -16,10 +16,11 @@ from attention_distance_cases import (
     random_points,
     visibilities,
 )
+from jacobians import assert_jacobian
 from scipy import special
 from torch import Tensor
 
-from geowarp.manifolds import Grassmann, Manifold, ProductManifold, Sphere, Stiefel
+from geowarp.manifolds import Grassmann, Manifold, PoincareBall, ProductManifold, Sphere, Stiefel
 from geowarp.nn import (
     Blockwise,
     ChordalSquaredDistance,
@@ -91,6 +92,20 @@ def test_fast_is_reference_in_single_precision(case: Case) -> None:
     options = visibilities(torch.float32)[2]
     methods: list[Method | None] = [Fused() if case.has_features else Blockwise(pairs=16)]
     assert_fast_is_reference(Inputs(case, torch.float32), methods, options, 1e-5)
+
+
+@pytest.mark.parametrize("method", [Reference(), Blockwise(pairs=4)], ids=repr)
+def test_gradients_are_finite_differences(method: Method) -> None:
+    ball = PoincareBall(0.5)
+
+    def function(q: Tensor, k: Tensor, v: Tensor, tau: Tensor, bias: Tensor) -> Tensor:
+        return manifold_attention(q, k, v, ball, tau[..., 0], bias=bias, is_causal=True, method=method)
+
+    q, k = random_points(ball, (2,), 3), random_points(ball, (2,), 3)
+    k[0] = q[0]
+    v, bias = torch.randn(3, 1, dtype=torch.float64), torch.randn(3, 3, dtype=torch.float64)
+    tau = torch.tensor([0.7], dtype=torch.float64)
+    assert_jacobian(function, *(x.requires_grad_() for x in (q, k, v, tau, bias)))
 
 
 @pytest.mark.parametrize(("manifold", "shape", "score", "closed_form"), CLOSED_FORMS)
