@@ -1,14 +1,13 @@
 """Attention block after block of pairs, with memory for one block: a softmax that goes along the keys."""
 
 import math
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from ...manifolds.linalg.differentiation import once_differentiable
-from ...manifolds.linalg.threads import is_concrete, map_over_threads
+from ...manifolds.linalg.threads import is_concrete
 from .added_logits import AddedLogits
 from .hyperbolic_pairs import hyperbolic_pairs
 from .pair_logits import PairLogits, ScoredPairs
@@ -28,11 +27,6 @@ class _Attention(NamedTuple):
     pairs: PairLogits
     added: AddedLogits
     tiling: Tiling
-
-    def each(self, function: Callable[[Tile], Any], tiles: list[Tile], *, alone: bool = False) -> list[Any]:
-        """Return the function of each tile, by several threads where that is of use."""
-        threaded = self.pairs.threaded and is_concrete(self.pairs.query) and not alone
-        return list((map_over_threads if threaded else map)(function, tiles))
 
     def average(self, tile: Tile, values: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
         """Return averages and levels of some queries; ``scale`` is for logits in base 2."""
@@ -61,9 +55,9 @@ class _Saved(NamedTuple):
     along: Tensor
     """``gradᵀ average`` of each query."""
 
-    def weights(self, logits: Tensor, problems: slice, rows: slice) -> Tensor:
+    def weights(self, logits: Tensor, tile: Tile) -> Tensor:
         """Return the weights of a block, from its logits in base 2, which are written on."""
-        return logits.sub_(self.level[problems, rows, None]).exp2_()
+        return logits.sub_(self.level[tile][..., None]).exp2_()
 
 
 class _Gradients(NamedTuple):
@@ -90,10 +84,8 @@ class _Average(torch.autograd.Function):
         average = values.new_empty(*query.shape[:2], values.shape[-1])
         level = values.new_empty(query.shape[:2])  # log2 of the sum of the exponentials of the logits
 
-        def compute(tile: Tile) -> None:
+        for tile in attention.tiling.tiles():
             average[tile], level[tile] = attention.average(tile, values, scale * _LOG2_E)
-
-        attention.each(compute, list(attention.tiling.tiles()))
         ctx.attention = attention
         ctx.save_for_backward(query, key, values, scale, bias, average, level, *parameters)
         return average
@@ -113,46 +105,33 @@ class _Average(torch.autograd.Function):
             of_bias,
             tuple(torch.zeros_like(p) for p in parameters),
         )
-        found = attention.each(
-            lambda tile: _backward_of_tile(attention, tile, saved, into),
-            list(attention.tiling.tiles(whole=True)),
-            alone=of_bias is not None,
-        )
-        for parts in found:
-            for total, part in zip(into.parameters, parts, strict=True):
-                total.add_(part)
+        for tile in attention.tiling.tiles():
+            for columns in attention.tiling.columns(tile.rows):
+                _add_gradients(attention, tile, columns, saved, into)
         return None, *into[:5], *into.parameters
 
 
-def _backward_of_tile(
-    attention: _Attention, tile: Tile, saved: _Saved, into: _Gradients
-) -> tuple[Tensor, ...]:
-    """Add the gradients of whole problems, but return those of the parameters, which tiles share."""
-    pairs, added, tiling = attention
-    problems, totals = tile.problems, tuple(torch.zeros_like(p) for p in into.parameters)
-    for rows in tiling.rows(tile):
-        query, grad = pairs.query[problems, rows], saved.grad[problems, rows]
-        for columns in tiling.columns(rows):
-            block = pairs.block(query, pairs.key[problems, columns])
-            logits = block.logits * (saved.scale[problems] * _LOG2_E)
-            weights = saved.weights(
-                added.write_on(logits, Tile(problems, rows), columns, _LOG2_E), problems, rows
-            )
-            into.values[problems, columns].baddbmm_(weights.mT, grad)
-            slope = torch.bmm(grad, saved.values[problems, columns].mT)
-            slope.sub_(saved.along[problems, rows]).mul_(weights)
-            if into.bias is not None and added.bias is not None:
-                added.bias.add_to(into.bias, Tile(problems, rows), columns, slope)
-            into.scale[problems].add_((slope * block.logits).sum((-2, -1), keepdim=True))
-            of_query, of_key, *of_parameters = block.gradients(slope.mul_(saved.scale[problems]))
-            for total, part in (
-                (into.query[problems, rows], of_query),
-                (into.key[problems, columns], of_key),
-                *zip(totals, of_parameters, strict=True),
-            ):
-                if part is not None:
-                    total.add_(part)
-    return totals
+def _add_gradients(
+    attention: _Attention, tile: Tile, columns: slice, saved: _Saved, into: _Gradients
+) -> None:
+    """Add what a block of pairs contributes."""
+    pairs, added, problems = attention.pairs, attention.added, tile.problems
+    block, scale = pairs.block(pairs.query[tile], pairs.key[problems, columns]), saved.scale[problems]
+    weights = saved.weights(added.write_on(block.logits * (scale * _LOG2_E), tile, columns, _LOG2_E), tile)
+    into.values[problems, columns].baddbmm_(weights.mT, saved.grad[tile])
+    slope = torch.bmm(saved.grad[tile], saved.values[problems, columns].mT)
+    slope.sub_(saved.along[tile]).mul_(weights)
+    if into.bias is not None and added.bias is not None:
+        added.bias.add_to(into.bias, tile, columns, slope)
+    into.scale[problems].add_((slope * block.logits).sum((-2, -1), keepdim=True))
+    of_query, of_key, *of_parameters = block.gradients(slope.mul_(scale))
+    for total, part in (
+        (into.query[tile], of_query),
+        (into.key[problems, columns], of_key),
+        *zip(into.parameters, of_parameters, strict=True),
+    ):
+        if part is not None:
+            total.add_(part)
 
 
 def blockwise_average(problem: Problem, values: Tensor, pairs: int | None = None) -> Tensor:

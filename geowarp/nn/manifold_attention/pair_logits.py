@@ -27,7 +27,7 @@ def learned_tensors(source: object) -> list[Tensor]:
 
 
 class Workspace:
-    """Memory that the blocks of one thread write on in turn.
+    """Memory that blocks write on in turn.
 
     Example:
         >>> workspace, query = Workspace(), torch.zeros(1, 2, 5)
@@ -82,8 +82,6 @@ class PairLogits(abc.ABC):
     key: Tensor
     parameters: tuple[Tensor, ...] = ()
     """Other tensors that the logits depend on."""
-    threaded = False
-    """Whether blocks are computed by several threads, each with operations of its own on one block."""
 
     @abc.abstractmethod
     def block(self, query: Tensor, key: Tensor) -> Block:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 __all__ = ["Tile", "Tiling"]
 
 _COLUMNS = 128  # keys of a block
+_CAUSAL_ROWS = 512  # queries of a block whose upper right half none may look at
 
 
 class Tile(NamedTuple):
@@ -45,18 +46,14 @@ class Tiling(NamedTuple):
     def of(cls, problems: int, queries: int, keys: int, *, is_causal: bool, pairs: int) -> "Tiling":
         """Return blocks of about so many pairs: 128 keys, then queries, then problems."""
         columns = max(1, min(keys, pairs, _COLUMNS))
-        rows = max(1, min(queries, pairs // columns))
+        rows = max(1, min(queries, pairs // columns, _CAUSAL_ROWS if is_causal else queries))
         return cls(problems, queries, keys, is_causal, (max(1, pairs // (rows * columns)), rows, columns))
 
-    def tiles(self, *, whole: bool = False) -> Iterator[Tile]:
-        """Yield tiles of the size of a block, or with all the queries of their problems."""
+    def tiles(self) -> Iterator[Tile]:
+        """Yield the queries of all problems, those of a block at a time."""
         for problems in _parts(0, self.problems, self.each[0]):
-            for rows in _parts(0, self.queries, self.queries if whole else self.each[1]):
+            for rows in _parts(0, self.queries, self.each[1]):
                 yield Tile(problems, rows)
-
-    def rows(self, tile: Tile) -> Iterator[slice]:
-        """Yield the queries of a tile, those of a block at a time."""
-        return _parts(tile.rows.start, tile.rows.stop, self.each[1])
 
     def columns(self, rows: slice) -> Iterator[slice]:
         """Yield the keys, those of a block at a time: all blocks with keys that some queries may look at."""
