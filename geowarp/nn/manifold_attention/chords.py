@@ -87,9 +87,9 @@ def _projector(x: Tensor) -> Tensor:
 
 
 def _hyperbolic(manifold: geoopt.Manifold, q: Tensor, k: Tensor) -> Features:
-    first, second = unit_hyperboloid(manifold, q), unit_hyperboloid(manifold, k)
-    first = 2 * radius_squared(manifold) * torch.cat([-first[..., :1], first[..., 1:]], -1)
-    return first.to(q.dtype), second.to(k.dtype)
+    first = unit_hyperboloid(manifold, q, q.dtype, mirrored=True)
+    factor = torch.as_tensor(-2 * radius_squared(manifold), dtype=q.dtype, device=q.device)
+    return factor * first, unit_hyperboloid(manifold, k, k.dtype)
 
 
 def _components(

@@ -68,14 +68,14 @@ class FlexAttention(Method):
         batch = problem.batch(values.shape[:-2])
         if 0 in (batch.numel(), problem.queries, problem.keys):
             return average_by_matrix(problem, values)
-        x, y = (unit_hyperboloid(manifold, points) for points in (problem.query, problem.key))
-        mirrored = torch.cat([x[..., :1], -x[..., 1:]], -1)
+        x = unit_hyperboloid(manifold, problem.query, dtype, mirrored=True)
+        y = unit_hyperboloid(manifold, problem.key, dtype)
         root = torch.as_tensor(radius_squared(manifold), dtype=dtype, device=x.device).sqrt()
         logits = _Logits.of(problem, score, root, batch)
         width = max(_LEAST_WIDTH, -(-max(x.shape[-1], values.shape[-1]) // 8) * 8)
         heads = [
             _heads(F.pad(vectors.to(dtype), (0, width - vectors.shape[-1])), batch)
-            for vectors in (mirrored, y, values)
+            for vectors in (x, y, values)
         ]
         average = _attend(heads, logits, problem)
         return average.reshape(*batch, problem.queries, width)[..., : values.shape[-1]]

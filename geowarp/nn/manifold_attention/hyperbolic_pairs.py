@@ -7,10 +7,12 @@ import torch
 from torch import Tensor
 
 from ..._geoopt import geoopt
+from ...manifolds import Lorentz, PoincareBall
+from ...manifolds.linalg.hyperbolic import widen
 from ...manifolds.linalg.threads import is_concrete
 from .pair_logits import Block, PairLogits, Workspace, learned_tensors
 from .scores import DistanceScore, Score, SquaredDistance
-from .unit_hyperboloid import is_hyperbolic, radius_squared, unit_hyperboloid
+from .unit_hyperboloid import cosh_and_factor, is_hyperbolic, radius_squared, unit_hyperboloid
 
 __all__ = ["HyperbolicPairs", "hyperbolic_pairs"]
 
@@ -154,16 +156,16 @@ def hyperbolic_pairs(
     smooth = type(score) is SquaredDistance
     if dtype == torch.float64 and not smooth:
         return None
-    x, y = unit_hyperboloid(manifold, query), unit_hyperboloid(manifold, key)
-    square = torch.as_tensor(radius_squared(manifold), dtype=dtype, device=x.device).reshape(1)
-    wide = not smooth or _needs_double(x, y, square * scale, dtype)
-    product = x.dtype if wide else dtype
-    mirrored = torch.cat([x[..., :1], -x[..., 1:]], -1)
-    return HyperbolicPairs(score, square.sqrt(), mirrored.to(product), y.to(product), dtype)
+    square = torch.as_tensor(radius_squared(manifold), dtype=dtype, device=query.device).reshape(1)
+    wide = not smooth or _needs_double(manifold, query, key, square * scale)
+    product = None if wide else dtype
+    x = unit_hyperboloid(manifold, query, product, mirrored=True)
+    return HyperbolicPairs(score, square.sqrt(), x, unit_hyperboloid(manifold, key, product), dtype)
 
 
-def _needs_double(x: Tensor, y: Tensor, scale: Tensor, dtype: torch.dtype) -> bool:
-    if dtype != torch.float32 or not is_concrete(x) or 0 in (x.numel(), y.numel()):
+@torch.no_grad()
+def _needs_double(manifold: Lorentz | PoincareBall, query: Tensor, key: Tensor, scale: Tensor) -> bool:
+    if scale.dtype != torch.float32 or not is_concrete(query) or 0 in (query.numel(), key.numel()):
         return False
-    product = x[..., 0].amax() * y[..., 0].amax() * scale.amax()
-    return bool(2 * torch.finfo(dtype).eps * product > _ERROR)
+    x, y = (cosh_and_factor(manifold, widen(p), p.dtype)[0].amax() for p in (query, key))
+    return bool(2 * torch.finfo(scale.dtype).eps * x * y * scale.amax() > _ERROR)
