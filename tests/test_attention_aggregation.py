@@ -25,14 +25,14 @@ from geowarp.manifolds import (
 )
 from geowarp.manifolds.karcher_steps import karcher_steps
 from geowarp.metrics import chordal_mean
-from geowarp.nn.manifold_attention.aggregation import (
+from geowarp.nn.distance_attention.aggregation import (
     Aggregation,
     Centroid,
     FrechetMean,
     LinearValues,
     TangentMean,
 )
-from geowarp.nn.manifold_attention.origin import origin_like
+from geowarp.nn.distance_attention.origin import origin_like
 
 N, M = 3, 4
 PRODUCT = ProductManifold((PoincareBall(), (2, 2)), (LogEuclideanSPD(), (2, 2)), (Euclidean(0), 1))

@@ -41,7 +41,7 @@ from geowarp.nn import (
     manifold_attention,
     manifold_attention_weights,
 )
-from geowarp.nn.manifold_attention import function
+from geowarp.nn.distance_attention import function
 
 DOUBLE = torch.float64
 METHODS: list[Method] = [Reference(), Blockwise(pairs=6), Blockwise()]
@@ -81,8 +81,8 @@ class Scaled(DistanceScore, nn.Module):
 
 
 @dataclass(frozen=True)
-class Capped(SquaredDistance):
-    """The squared distance up to 1, which the quick way of its parent must not be taken for."""
+class Capped(DistanceScore):
+    """The squared distance up to 1."""
 
     def of_distance(self, distance: Tensor) -> Tensor:
         return -distance.square().clamp_max(1)

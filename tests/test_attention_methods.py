@@ -34,7 +34,7 @@ from geowarp.nn import (
     SquaredDistance,
     manifold_attention,
 )
-from geowarp.nn.manifold_attention.methods import Method
+from geowarp.nn.distance_attention.methods import Method
 
 DOUBLE = torch.float64
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

@@ -20,7 +20,7 @@ from geowarp.nn import (
     SquaredDistance,
     manifold_attention,
 )
-from geowarp.nn.manifold_attention.causal_blocks import causal_blocks
+from geowarp.nn.distance_attention.causal_blocks import causal_blocks
 
 METHODS: tuple[Method, ...] = (FlexAttention(), Reference())
 SEEN = torch.tensor([True, False, True, False, False, True, True])
@@ -56,7 +56,7 @@ def test_equal_points_in_double_precision() -> None:
 def test_gradients_where_torch_lets_them_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     """The graph that kernels are made of is right; a check alone keeps torch from running it on the CPU."""
     monkeypatch.setattr("torch.nn.attention.flex_attention._validate_device", lambda *_: None)
-    flex_module = importlib.import_module("geowarp.nn.manifold_attention.flex")
+    flex_module = importlib.import_module("geowarp.nn.distance_attention.flex")
     monkeypatch.setattr(flex_module, "_check_gradient", lambda *_: None)
     flex, reference = (gradients(method) for method in METHODS)
     torch.testing.assert_close(flex, reference, atol=1e-9, rtol=1e-9)

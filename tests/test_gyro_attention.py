@@ -21,11 +21,11 @@ from geowarp.manifolds import (
     Lorentz,
     PoincareBall,
 )
+from geowarp.nn.distance_attention.aggregation import Aggregation, Centroid, FrechetMean, LinearValues
+from geowarp.nn.distance_attention.attention_off import attention_off
+from geowarp.nn.distance_attention.entropy import attention_entropy
+from geowarp.nn.distance_attention.scores import InverseLogDistance
 from geowarp.nn.gyro import GyroAttention, PowerActivation
-from geowarp.nn.manifold_attention.aggregation import Aggregation, Centroid, FrechetMean, LinearValues
-from geowarp.nn.manifold_attention.attention_off import attention_off
-from geowarp.nn.manifold_attention.entropy import attention_entropy
-from geowarp.nn.manifold_attention.scores import InverseLogDistance
 from geowarp.optim import RiemannianAdam, param_groups
 
 Shape = tuple[int, ...]

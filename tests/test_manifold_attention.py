@@ -30,8 +30,8 @@ from geowarp.nn import (
     manifold_attention,
     manifold_attention_weights,
 )
-from geowarp.nn.manifold_attention import tiles
-from geowarp.nn.manifold_attention.methods import Method
+from geowarp.nn.distance_attention import tiles
+from geowarp.nn.distance_attention.methods import Method
 
 cases = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 

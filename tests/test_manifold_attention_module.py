@@ -24,12 +24,12 @@ from geowarp.manifolds import (
     Sphere,
 )
 from geowarp.nn import GyroAttention
-from geowarp.nn.manifold_attention.aggregation import Aggregation, Centroid, FrechetMean, TangentMean
-from geowarp.nn.manifold_attention.attention_off import attention_off
-from geowarp.nn.manifold_attention.entropy import attention_entropy
-from geowarp.nn.manifold_attention.manifold_attention_module import ManifoldAttention
-from geowarp.nn.manifold_attention.scores import Score, SquaredDistance
-from geowarp.nn.manifold_attention.temperature import Temperature
+from geowarp.nn.distance_attention.aggregation import Aggregation, Centroid, FrechetMean, TangentMean
+from geowarp.nn.distance_attention.attention_module import ManifoldAttention
+from geowarp.nn.distance_attention.attention_off import attention_off
+from geowarp.nn.distance_attention.entropy import attention_entropy
+from geowarp.nn.distance_attention.scores import Score, SquaredDistance
+from geowarp.nn.distance_attention.temperature import Temperature
 
 PRODUCT = ProductManifold((Lorentz(), 3), (Sphere(), (2, 3)), (LogEuclideanSPD(), (2, 2)))
 MODULES: list[tuple[Manifold, tuple[int, ...] | None, Aggregation | None]] = [

@@ -16,7 +16,9 @@ __all__ = ["check_batches", "check_beside", "check_operation", "check_pair", "ch
 _TOLERANCE = 1e-5
 
 
-def check_points(manifold: geoopt.Manifold, x: Any, name: str = "x", *, lightly: bool = False) -> None:
+def check_points(
+    manifold: geoopt.Manifold, x: Any, name: str = "x", *, lightly: bool = False, numbers: bool = True
+) -> None:
     """Raise where ``x`` is not a batch of points of the manifold, one of geowarp or of geoopt.
 
     A point may depart from the manifold by ``max(1e-5, 16 eps) √d max(1, |x|²)``, d the number of its entries
@@ -28,6 +30,7 @@ def check_points(manifold: geoopt.Manifold, x: Any, name: str = "x", *, lightly:
         x: ``(..., *point)``.
         name: what the message calls ``x``.
         lightly: leave to the operations what they raise for by themselves.
+        numbers: whether to look at numbers at all, for which the CPU waits for another device.
 
     Raises:
         GeowarpError: for a tensor that is not floating-point or has not the shape of a point.
@@ -41,7 +44,7 @@ def check_points(manifold: geoopt.Manifold, x: Any, name: str = "x", *, lightly:
         geowarp.errors.NotOnManifoldError: Sphere(): x[1] is not on the manifold (1 of 2 points): ...
     """
     _check_kind(manifold, x, name)
-    if x.numel() == 0 or _no_numbers(x):
+    if x.numel() == 0 or not numbers or _no_numbers(x):
         return
     with torch.no_grad():
         points = x.detach()
@@ -67,6 +70,7 @@ def check_pair(
     names: tuple[str, str] = ("x", "y"),
     *,
     lightly: bool = False,
+    numbers: bool = True,
 ) -> None:
     """Raise where two batches of points do not fit together, or ``check_points`` raises for one of them.
 
@@ -79,9 +83,9 @@ def check_pair(
         Traceback (most recent call last):
         geowarp.errors.GeowarpError: Sphere(): the points x have the shape (2,) and y (3,)
     """
-    check_points(manifold, x, names[0], lightly=lightly)
+    check_points(manifold, x, names[0], lightly=lightly, numbers=numbers)
     if y is not x:
-        check_points(manifold, y, names[1], lightly=lightly)
+        check_points(manifold, y, names[1], lightly=lightly, numbers=numbers)
     _check_alike(manifold, x, y, names)
 
 

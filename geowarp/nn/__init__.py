@@ -5,25 +5,7 @@ from .bdh import BDH, LayerActivations
 from .config import BDHConfig
 from .decay import Decay
 from .decoding import Decoder
-from .gains import low_rank_gain
-from .generation import GenerationSettings
-from .gyro import (
-    BlockRotation,
-    FactorHomomorphisms,
-    GyroAttention,
-    GyroBias,
-    GyroHomomorphism,
-    HomomorphismFamily,
-    LinearCoordinates,
-    LinearMap,
-    LogarithmCongruence,
-    OrthogonalCongruence,
-    OrthogonalMap,
-    PowerActivation,
-)
-from .low_rank import LowRankFactor
-from .low_rank_linear import LowRankLinear
-from .manifold_attention import (
+from .distance_attention import (
     Aggregation,
     Blockwise,
     Centroid,
@@ -48,6 +30,24 @@ from .manifold_attention import (
     manifold_attention,
     manifold_attention_weights,
 )
+from .gains import low_rank_gain
+from .generation import GenerationSettings
+from .gyro import (
+    BlockRotation,
+    FactorHomomorphisms,
+    GyroAttention,
+    GyroBias,
+    GyroHomomorphism,
+    HomomorphismFamily,
+    LinearCoordinates,
+    LinearMap,
+    LogarithmCongruence,
+    OrthogonalCongruence,
+    OrthogonalMap,
+    PowerActivation,
+)
+from .low_rank import LowRankFactor
+from .low_rank_linear import LowRankLinear
 from .merge import merge
 from .relu_low_rank import ReLULowRank
 from .rotary import rotary_table, rotate_pairs

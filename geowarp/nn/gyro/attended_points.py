@@ -8,8 +8,8 @@ from torch import Tensor
 
 from ...manifolds import Euclidean, GyrovectorSpace
 from ...manifolds.spd.flat import FlatSPD
-from ..manifold_attention.aggregation import Aggregation, Centroid, FrechetMean, TangentMean
-from ..manifold_attention.scores import ChordalSquaredDistance, DistanceScore, Score, SquaredDistance, Uniform
+from ..distance_attention.aggregation import Aggregation, Centroid, FrechetMean, TangentMean
+from ..distance_attention.scores import ChordalSquaredDistance, DistanceScore, Score, SquaredDistance, Uniform
 from .bias import GyroBias
 from .homomorphism import GyroHomomorphism
 from .homomorphism_family import CoordinateMaps, coordinates_of, point_at

@@ -8,12 +8,12 @@ from torch import Tensor, nn
 from ..._geoopt import geoopt
 from ..._warn import warn
 from ...errors import GeowarpError, PerformanceWarning
-from ..manifold_attention.aggregation import Aggregation, FrechetMean, LinearValues
-from ..manifold_attention.calibration import calibrated_temperatures
-from ..manifold_attention.function import manifold_attention, manifold_attention_weights
-from ..manifold_attention.methods import Method
-from ..manifold_attention.scores import Score, SquaredDistance
-from ..manifold_attention.temperature import Temperature
+from ..distance_attention.aggregation import Aggregation, FrechetMean, LinearValues
+from ..distance_attention.calibration import calibrated_temperatures
+from ..distance_attention.function import manifold_attention, manifold_attention_weights
+from ..distance_attention.methods import Method
+from ..distance_attention.scores import Score, SquaredDistance
+from ..distance_attention.temperature import Temperature
 from .attended_points import AttendedPoints, attended_points
 from .bias import GyroBias
 from .homomorphism import GyroHomomorphism

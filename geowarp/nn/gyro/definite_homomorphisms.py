@@ -12,7 +12,7 @@ from ...manifolds import AffineInvariantSPD, GyrovectorSpace, LogCholeskySPD, Lo
 from ...manifolds.linalg import full_precision, sym
 from ...manifolds.spd.flat import FlatSPD
 from ...manifolds.spd.points import nearly_positive
-from ..manifold_attention.triangle import pack_symmetric, triangle_size, unpack_symmetric
+from ..distance_attention.triangle import pack_symmetric, triangle_size, unpack_symmetric
 from .homomorphism_family import CoordinateMaps, HomomorphismFamily, free, orthonormal
 from .linear import linear
 

@@ -123,7 +123,8 @@ def attention_problem(
     if not isinstance(score, Score):
         raise GeowarpError(f"manifold_attention: the score {score!r} is no Score; such are SquaredDistance()")
     _check_kinds(manifold, q, k)
-    check_pair(manifold, q, k, ("q", "k"), lightly=True)
+    numbers = isinstance(q, Tensor) and is_concrete(q)
+    check_pair(manifold, q, k, ("q", "k"), lightly=True, numbers=numbers)
     for name, points in (("q", q), ("k", k)):
         if points.ndim <= manifold.ndim:
             raise GeowarpError(

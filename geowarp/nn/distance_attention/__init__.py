@@ -1,11 +1,11 @@
 """Attention whose weights come from distances on a manifold."""
 
 from .aggregation import Aggregation, Centroid, FrechetMean, LinearValues, TangentMean
+from .attention_module import ManifoldAttention
 from .attention_off import attention_off
 from .entropy import attention_entropy
 from .flex import FlexAttention
 from .function import manifold_attention, manifold_attention_weights
-from .manifold_attention_module import ManifoldAttention
 from .methods import Blockwise, Fused, Method, Reference
 from .scores import (
     ChordalSquaredDistance,

@@ -2,6 +2,7 @@
 
 import abc
 from dataclasses import dataclass
+from typing import final
 
 import torch
 from torch import Tensor
@@ -54,15 +55,15 @@ class DistanceScore(Score):
     """A score that is a function of the geodesic distance; a subclass defines it and its derivative.
 
     Example:
-        >>> from dataclasses import dataclass
-        >>> from geowarp.manifolds import Euclidean
-        >>> class Student(DistanceScore):
-        ...     def of_distance(self, distance):
-        ...         return -distance.square().log1p()
-        ...     def slope(self, distance):
-        ...         return -2 * distance / (1 + distance.square())
-        >>> Student().logits(Euclidean(1), torch.zeros(1, 1), torch.ones(2, 1))
-        tensor([[-0.6931, -0.6931]])
+    from typing import final
+            >>> from geowarp.manifolds import Euclidean
+            >>> class Student(DistanceScore):
+            ...     def of_distance(self, distance):
+            ...         return -distance.square().log1p()
+            ...     def slope(self, distance):
+            ...         return -2 * distance / (1 + distance.square())
+            >>> Student().logits(Euclidean(1), torch.zeros(1, 1), torch.ones(2, 1))
+            tensor([[-0.6931, -0.6931]])
     """
 
     @abc.abstractmethod
@@ -78,6 +79,7 @@ class DistanceScore(Score):
         return self.of_distance(all_distances(manifold, q, k))
 
 
+@final
 @dataclass(frozen=True)
 class SquaredDistance(DistanceScore):
     """``−d(q, k)²``, the squared geodesic distance: weights ``exp(−d²/τ)``, a heat kernel's in flat space.
@@ -109,6 +111,7 @@ class SquaredDistance(DistanceScore):
         return flat_features(first, second)
 
 
+@final
 @dataclass(frozen=True)
 class Distance(DistanceScore):
     """``−d(q, k)``, the geodesic distance.
@@ -131,6 +134,7 @@ class Distance(DistanceScore):
         return torch.full_like(distance, -1)
 
 
+@final
 @dataclass(frozen=True)
 class InverseLogDistance(DistanceScore):
     """``1 / (1 + log(1 + d(q, k)))``, the published score of gyro attention and its kin.
@@ -158,6 +162,7 @@ class InverseLogDistance(DistanceScore):
         return -1 / ((1 + distance) * (1 + distance.log1p()).square())
 
 
+@final
 @dataclass(frozen=True)
 class ChordalSquaredDistance(Score):
     """The negative squared length of the chord of the surrounding space: always an inner product.
@@ -191,6 +196,7 @@ class ChordalSquaredDistance(Score):
         return chordal_features(manifold, q, k)
 
 
+@final
 @dataclass(frozen=True)
 class Uniform(Score):
     """0: a query attends to every key alike. The ablation, and a legal mixer of its own.

@@ -37,7 +37,7 @@ def calibrated_temperatures(
 
     Example:
         >>> from geowarp.manifolds import Euclidean
-        >>> from geowarp.nn.manifold_attention.scores import SquaredDistance
+        >>> from geowarp.nn.distance_attention.scores import SquaredDistance
         >>> q, k = torch.tensor([[[0.0], [0.0]], [[1.0], [3.0]]]), -torch.ones(2, 1, 1)
         >>> calibrated_temperatures("Layer", Euclidean(1), SquaredDistance(), q, k, 0.5)
         tensor([0.5000, 5.0000])

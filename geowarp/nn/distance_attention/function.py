@@ -6,6 +6,7 @@ from torch import Tensor
 from ..._geoopt import geoopt
 from ...errors import GeowarpError
 from ...manifolds.linalg.precision import autocast_off
+from ...manifolds.linalg.threads import is_concrete
 from ...metrics.validation import check_points
 from .aggregation import Aggregation, LinearValues
 from .fused import fused_average
@@ -80,7 +81,7 @@ def manifold_attention(
         zeros, or the manifold's origin, with a gradient of 0.
 
     Raises:
-        NotOnManifoldError: for points off the manifold; the message names the first of them.
+        NotOnManifoldError: for points off the manifold, on the CPU; the message names the first of them.
         UnavailableError: for ``Fused()`` where there is no inner product, a manifold without the distance
             that the score takes, and the second derivative of blocks.
         GeowarpError: for points that say they are on another manifold, shapes, dtypes and batch dimensions
@@ -172,7 +173,7 @@ def _check_values(problem: Problem, v: Tensor, aggregation: Aggregation) -> None
         kind = f"dtype {v.dtype}" if isinstance(v, Tensor) else f"kind {type(v).__name__}"
         raise GeowarpError(f"manifold_attention: v has the {kind}; it must be a floating-point tensor")
     if not isinstance(aggregation, LinearValues):
-        check_points(problem.manifold, v, "v", lightly=True)
+        check_points(problem.manifold, v, "v", lightly=True, numbers=is_concrete(v))
     ndim = len(aggregation.point_shape(problem.manifold, v))
     count = v.shape[v.ndim - ndim - 1] if v.ndim > ndim else None
     if count != problem.keys:

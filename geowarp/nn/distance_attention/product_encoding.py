@@ -23,7 +23,7 @@ class Components(Encoding):
 
     Example:
         >>> from geowarp.manifolds import Euclidean
-        >>> from geowarp.nn.manifold_attention.encoding import Entries
+        >>> from geowarp.nn.distance_attention.encoding import Entries
         >>> manifold = ProductManifold((Euclidean(1), 2), (Euclidean(0), 1))
         >>> encoding = Components(manifold, (Entries(1), Entries(0)))
         >>> encoding.decode(encoding.encode(torch.eye(3)).mean(0), (3,))
