@@ -43,6 +43,7 @@ benchmarks: .venv/.bench
 	$(BIN)/python benchmarks/bdh_quality.py
 	$(BIN)/python benchmarks/set_classification.py
 	$(BIN)/python benchmarks/multiview_clustering.py
+	$(BIN)/python benchmarks/attention.py
 
 check: .venv/.ready
 	$(BIN)/ruff check .

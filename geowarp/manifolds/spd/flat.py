@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..gyrovector import GyrovectorSpace
 from ..karcher import KarcherMean
-from ..linalg import safe_sqrt
+from ..linalg import full_precision, safe_sqrt
 from ..linalg.broadcasting import broadcast_shapes
 from ..linalg.dimensions import append_dimensions
 from ..linalg.euclidean_distance import pairwise_euclidean_distance
@@ -89,6 +89,39 @@ class FlatSPD(GyrovectorSpace, SymmetricPositiveDefinite, Generic[AnyChart]):
     @abc.abstractmethod
     def _features(self, chart: AnyChart) -> Tensor:
         """Return the coordinates as vectors ``(..., n(n+1)/2)`` with the same norms."""
+
+    @full_precision
+    def coordinates(self, x: Tensor) -> Tensor:
+        """Return ``φ(x)``, symmetric or lower triangular ``(..., n, n)``; those of a mean are their average.
+
+        Example:
+            >>> from geowarp.manifolds import LogCholeskySPD
+            >>> LogCholeskySPD().coordinates(4 * torch.eye(1))
+            tensor([[0.6931]])
+        """
+        return self._at(x).coordinates()
+
+    @full_precision
+    def from_coordinates(self, coordinates: Tensor) -> Tensor:
+        """Return ``φ⁻¹`` of coordinates ``(..., n, n)``, of which only the lower triangle is read.
+
+        Example:
+            >>> from geowarp.manifolds import LogCholeskySPD
+            >>> LogCholeskySPD().from_coordinates(torch.zeros(1, 1))
+            tensor([[1.]])
+        """
+        return self._from(coordinates).point()
+
+    @full_precision
+    def coordinate_vectors(self, x: Tensor) -> Tensor:
+        """Return the coordinates as vectors ``(..., n(n+1)/2)``, whose Euclidean distances are the distances.
+
+        Example:
+            >>> from geowarp.manifolds import LogEuclideanSPD
+            >>> LogEuclideanSPD().coordinate_vectors(torch.e * torch.eye(2))
+            tensor([1., 0., 1.])
+        """
+        return self._features(self._at(x))
 
     def inner(self, x: Tensor, u: Tensor, v: Tensor | None = None, *, keepdim: bool = False) -> Tensor:
         """Return ``⟨Dφ_x u, Dφ_x v⟩``, the sum over entries."""

@@ -96,15 +96,13 @@ class ChartCoordinates(Encoding):
         """Return ``n(n+1)/2``."""
         return triangle_size(shape[-1])
 
-    @full_precision
     def encode(self, x: Tensor) -> Tensor:
         """Return the lower triangle of the coordinates, which are symmetric or lower triangular."""
-        return pack_symmetric(self.manifold._at(x).coordinates())
+        return pack_symmetric(self.manifold.coordinates(x))
 
-    @full_precision
     def decode(self, average: Tensor, shape: tuple[int, ...]) -> Tensor:
-        """Return the points with these coordinates; the chart reads no more than the lower triangle."""
-        point: Tensor = self.manifold._from(unpack_symmetric(average, shape[-1])).point()
+        """Return the points with these coordinates."""
+        point: Tensor = self.manifold.from_coordinates(unpack_symmetric(average, shape[-1]))
         return point
 
 

@@ -5,7 +5,6 @@ from torch import Tensor
 
 from ..._geoopt import geoopt
 from ...manifolds import Euclidean, ProductManifold
-from ...manifolds.linalg import full_precision
 from ...manifolds.spd.flat import FlatSPD
 
 __all__ = ["flat_coordinates", "flat_features"]
@@ -23,8 +22,8 @@ def flat_coordinates(manifold: geoopt.Manifold, x: Tensor) -> Tensor | None:
         ndim = int(manifold.ndim)
         return x.flatten(x.ndim - ndim) if ndim else x[..., None]
     if isinstance(manifold, FlatSPD):
-        features: Tensor = full_precision(lambda point: manifold._features(manifold._at(point)))(x)
-        return features
+        vectors: Tensor = manifold.coordinate_vectors(x)
+        return vectors
     return _of_product(manifold, x) if isinstance(manifold, ProductManifold) else None
 
 

@@ -9,14 +9,14 @@ from torch import Tensor
 from ...manifolds import Euclidean, GyrovectorSpace
 from ...manifolds.spd.flat import FlatSPD
 from ..distance_attention.aggregation import Aggregation, Centroid, FrechetMean, TangentMean
-from ..distance_attention.scores import ChordalSquaredDistance, DistanceScore, Score, SquaredDistance, Uniform
+from ..distance_attention.scores import ChordalSquaredDistance, DistanceScore, Score, Uniform
 from .bias import GyroBias
 from .homomorphism import GyroHomomorphism
-from .homomorphism_family import CoordinateMaps, coordinates_of, point_at
+from .homomorphism_family import CoordinateMaps
 
 __all__ = ["AttendedPoints", "Coordinates", "Points", "attended_points"]
 
-_OF_DISTANCES = (SquaredDistance, DistanceScore, ChordalSquaredDistance, Uniform)
+_OF_DISTANCES = (DistanceScore, ChordalSquaredDistance, Uniform)
 _AVERAGES = (FrechetMean, Centroid, TangentMean)
 
 
@@ -98,7 +98,7 @@ class Coordinates(AttendedPoints):
 
     def enter(self, x: Tensor) -> Tensor:
         """Return ``φ(x)``."""
-        coordinates: Tensor = coordinates_of(self.metric, x)
+        coordinates: Tensor = self.metric.coordinates(x)
         return coordinates
 
     def image(self, hom: GyroHomomorphism, x: Tensor) -> Tensor:
@@ -107,8 +107,8 @@ class Coordinates(AttendedPoints):
 
     def leave(self, translation: GyroBias, x: Tensor) -> Tensor:
         """Return ``φ⁻¹(φ(B) + c)``."""
-        point: Tensor = point_at(self.metric, coordinates_of(self.metric, translation.point) + x)
-        return point
+        moved: Tensor = self.metric.from_coordinates(self.metric.coordinates(translation.point) + x)
+        return moved
 
 
 def attended_points(hom: GyroHomomorphism, score: Score, aggregation: Aggregation) -> AttendedPoints:
@@ -116,6 +116,7 @@ def attended_points(hom: GyroHomomorphism, score: Score, aggregation: Aggregatio
 
     Example:
         >>> from geowarp.manifolds import AffineInvariantSPD, LogCholeskySPD
+        >>> from geowarp.nn import SquaredDistance
         >>> settings = SquaredDistance(), FrechetMean()
         >>> attended_points(GyroHomomorphism(LogCholeskySPD(), (2, 2)), *settings)
         Coordinates(metric=LogCholeskySPD())

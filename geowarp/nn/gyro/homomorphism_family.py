@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from ...errors import GeowarpError
 from ...manifolds import GyrovectorSpace, Stiefel
-from ...manifolds.linalg import full_precision
 from ...manifolds.parameter import ManifoldParameter
 from ...manifolds.spd.flat import FlatSPD
 
@@ -96,35 +95,9 @@ class CoordinateMaps(HomomorphismFamily):
     ) -> Tensor:
         """Return the point whose coordinates are those of x, mapped."""
         assert isinstance(manifold, FlatSPD)
-        coordinates = self.of_coordinates(manifold, weights, coordinates_of(manifold, x), out_shape)
-        point: Tensor = point_at(manifold, coordinates)
+        coordinates = self.of_coordinates(manifold, weights, manifold.coordinates(x), out_shape)
+        point: Tensor = manifold.from_coordinates(coordinates)
         return point
-
-
-@full_precision
-def coordinates_of(manifold: FlatSPD[Any], x: Tensor) -> Tensor:
-    """Return ``φ(x)``, ``(..., n, n)``, of a flat metric.
-
-    Example:
-        >>> from geowarp.manifolds import LogCholeskySPD
-        >>> coordinates_of(LogCholeskySPD(), torch.eye(1))
-        tensor([[0.]])
-    """
-    coordinates: Tensor = manifold._at(x).coordinates()
-    return coordinates
-
-
-@full_precision
-def point_at(manifold: FlatSPD[Any], coordinates: Tensor) -> Tensor:
-    """Return ``φ⁻¹(c)``, ``(..., n, n)``, of a flat metric.
-
-    Example:
-        >>> from geowarp.manifolds import LogCholeskySPD
-        >>> point_at(LogCholeskySPD(), torch.zeros(1, 1))
-        tensor([[1.]])
-    """
-    point: Tensor = manifold._from(coordinates).point()
-    return point
 
 
 def orthonormal(heads: tuple[int, ...], rows: int, columns: int) -> ManifoldParameter:
