@@ -55,15 +55,14 @@ class DistanceScore(Score):
     """A score that is a function of the geodesic distance; a subclass defines it and its derivative.
 
     Example:
-    from typing import final
-            >>> from geowarp.manifolds import Euclidean
-            >>> class Student(DistanceScore):
-            ...     def of_distance(self, distance):
-            ...         return -distance.square().log1p()
-            ...     def slope(self, distance):
-            ...         return -2 * distance / (1 + distance.square())
-            >>> Student().logits(Euclidean(1), torch.zeros(1, 1), torch.ones(2, 1))
-            tensor([[-0.6931, -0.6931]])
+        >>> from geowarp.manifolds import Euclidean
+        >>> class Student(DistanceScore):
+        ...     def of_distance(self, distance):
+        ...         return -distance.square().log1p()
+        ...     def slope(self, distance):
+        ...         return -2 * distance / (1 + distance.square())
+        >>> Student().logits(Euclidean(1), torch.zeros(1, 1), torch.ones(2, 1))
+        tensor([[-0.6931, -0.6931]])
     """
 
     @abc.abstractmethod
