@@ -83,7 +83,8 @@ class Blockwise(Method):
     distance of ``PoincareBall`` and ``Lorentz`` a block is a matrix product and few operations on each entry.
 
     Args:
-        pairs: about how many pairs a block has; by default what fits the cache of a core.
+        pairs: about how many pairs a block has; by default half a million of hyperbolic distances, and
+            of others some thousands, fewer of larger points; more on other devices.
 
     Raises:
         GeowarpError: for fewer than 1.
@@ -109,7 +110,7 @@ class Blockwise(Method):
 
 
 def choose_method(problem: Problem) -> Method:
-    """Return ``Fused()`` where the score has features, else what suits the number of pairs.
+    """Return ``Reference()`` for few pairs and while compiling, else ``Blockwise()``.
 
     Example:
         >>> from geowarp.manifolds import Sphere
