@@ -17,6 +17,7 @@ from .methods import Method
 from .scores import Score, SquaredDistance
 from .tangent_projection import TangentProjection, check_exponential
 from .temperature import Temperature
+from .visibility import over_heads
 
 __all__ = ["ManifoldAttention"]
 
@@ -156,9 +157,9 @@ class ManifoldAttention(nn.Module):
             self.temperature.tau.to(points[0].dtype),
             score=self.score,
             aggregation=self.aggregation,
-            mask=_over_heads(mask, query, key),
+            mask=over_heads(mask, max(query.ndim, key.ndim)),
             is_causal=is_causal,
-            bias=_over_heads(bias, query, key),
+            bias=over_heads(bias, max(query.ndim, key.ndim)),
             method=self.method,
             score_dtype=self.score_dtype,
         )
@@ -193,9 +194,9 @@ class ManifoldAttention(nn.Module):
             self.manifold,
             self.temperature.tau.to(points[0].dtype),
             score=self.score,
-            mask=_over_heads(mask, query, key),
+            mask=over_heads(mask, max(query.ndim, key.ndim)),
             is_causal=is_causal,
-            bias=_over_heads(bias, query, key),
+            bias=over_heads(bias, max(query.ndim, key.ndim)),
             score_dtype=self.score_dtype,
         )
         return weights
@@ -271,13 +272,6 @@ class ManifoldAttention(nn.Module):
             raise GeowarpError(
                 f"ManifoldAttention: the {name} has shape {tuple(x.shape)}; it needs (..., tokens, {size})"
             )
-
-
-def _over_heads(mask: Tensor | None, query: Tensor, key: Tensor) -> Tensor | None:
-    """Return a mask or bias with a dimension for heads, unless it has one."""
-    if mask is None or mask.ndim < 3 or mask.ndim > max(query.ndim, key.ndim):
-        return mask
-    return mask.unsqueeze(-3)
 
 
 def _point_shape(manifold: Manifold, width: int, given: tuple[int, ...] | None) -> tuple[int, ...]:

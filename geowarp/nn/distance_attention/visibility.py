@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["Visibility", "causal_order"]
+__all__ = ["Visibility", "causal_order", "over_heads"]
 
 
 def causal_order(queries: range, keys: range, device: torch.device) -> Tensor:
@@ -18,6 +18,22 @@ def causal_order(queries: range, keys: range, device: torch.device) -> Tensor:
     """
     query = torch.arange(queries.start, queries.stop, device=device)
     return query[:, None] >= torch.arange(keys.start, keys.stop, device=device)
+
+
+def over_heads(tensor: Tensor | None, ndim: int) -> Tensor | None:
+    """Return a mask or bias that broadcasts with ``(..., heads, N, M)``, of one without heads or with them.
+
+    Args:
+        tensor: of at most ``ndim`` dimensions without heads, of more with them; two are N and M alone.
+        ndim: how many dimensions ``(..., N, M)`` has.
+
+    Example:
+        >>> over_heads(torch.zeros(8, 5, 7), ndim=3).shape, over_heads(torch.zeros(8, 2, 5, 7), ndim=3).shape
+        (torch.Size([8, 1, 5, 7]), torch.Size([8, 2, 5, 7]))
+    """
+    if tensor is None or not 3 <= tensor.ndim <= ndim:
+        return tensor
+    return tensor.unsqueeze(-3)
 
 
 class Visibility(NamedTuple):

@@ -14,6 +14,7 @@ from ..distance_attention.function import manifold_attention, manifold_attention
 from ..distance_attention.methods import Method
 from ..distance_attention.scores import Score, SquaredDistance
 from ..distance_attention.temperature import Temperature
+from ..distance_attention.visibility import over_heads
 from .attended_points import AttendedPoints, attended_points
 from .bias import GyroBias
 from .homomorphism import GyroHomomorphism
@@ -249,9 +250,7 @@ class GyroAttention(nn.Module):
     def _over_heads(self, mask: Tensor | None, x: Tensor, context: Tensor | None) -> Tensor | None:
         """Return a mask or bias with a dimension for heads, unless it has one."""
         sets = x.ndim if context is None else max(x.ndim, context.ndim)
-        if mask is None or mask.ndim < 3 or mask.ndim > sets - self.manifold.ndim + 1:
-            return mask
-        return mask.unsqueeze(-3)
+        return over_heads(mask, sets - self.manifold.ndim + 1)
 
 
 _SHARED = (
