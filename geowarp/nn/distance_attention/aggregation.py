@@ -70,9 +70,9 @@ class Aggregation(abc.ABC):
     def _encoding(self, manifold: Manifold, shape: tuple[int, ...]) -> Encoding | None:
         """Return what encodes points of a shape, if anything does."""
 
-    @abc.abstractmethod
     def _mean(self, manifold: geoopt.Manifold, v: Tensor, weights: Tensor) -> Tensor:
-        """Return the means by weights that are nowhere all 0, where there is no encoding."""
+        """Return the means by weights that are nowhere all 0; for kinds of mean that may have no encoding."""
+        raise UnavailableError(f"{self!r}: {manifold!r} has no such mean; use FrechetMean() or Centroid()")
 
 
 @dataclass(frozen=True)
@@ -92,9 +92,6 @@ class LinearValues(Aggregation):
 
     def _encoding(self, manifold: Manifold, shape: tuple[int, ...]) -> Encoding:
         return Entries(1)
-
-    def _mean(self, manifold: geoopt.Manifold, v: Tensor, weights: Tensor) -> Tensor:
-        return weights @ v
 
 
 @dataclass(frozen=True)
@@ -195,6 +192,3 @@ class TangentMean(Aggregation):
 
     def _encoding(self, manifold: Manifold, shape: tuple[int, ...]) -> Encoding:
         return TangentVectors(manifold)
-
-    def _mean(self, manifold: geoopt.Manifold, v: Tensor, weights: Tensor) -> Tensor:
-        raise NotImplementedError  # there is always an encoding
