@@ -14,8 +14,21 @@ from .triangle import pack_symmetric, triangle_size, unpack_symmetric
 __all__ = ["FactorSquares", "Projectors"]
 
 
+class _Squares(Encoding):
+    """The lower triangles of ``x xᵀ`` of factors x, ``(..., n, k)``."""
+
+    def size(self, shape: tuple[int, ...]) -> int:
+        """Return ``n(n+1)/2``."""
+        return triangle_size(shape[-2])
+
+    @full_precision
+    def encode(self, x: Tensor) -> Tensor:
+        """Return the lower triangles of the squares."""
+        return pack_symmetric(x @ x.mT)
+
+
 @dataclass(frozen=True)
-class Projectors(Encoding):
+class Projectors(_Squares):
     """``n(n+1)/2`` entries of the projectors ``x xᵀ`` of subspaces: the chordal mean is of their average.
 
     It is spanned by the k leading eigenvectors, and minimises ``Σ w_i ‖m mᵀ − x_i x_iᵀ‖²``.
@@ -30,15 +43,6 @@ class Projectors(Encoding):
 
     manifold: Grassmann
 
-    def size(self, shape: tuple[int, ...]) -> int:
-        """Return ``n(n+1)/2``."""
-        return triangle_size(shape[-2])
-
-    @full_precision
-    def encode(self, x: Tensor) -> Tensor:
-        """Return the lower triangles of the projectors."""
-        return pack_symmetric(x @ x.mT)
-
     @full_precision
     def decode(self, average: Tensor, shape: tuple[int, ...]) -> Tensor:
         """Return the leading eigenvectors."""
@@ -47,7 +51,7 @@ class Projectors(Encoding):
 
 
 @dataclass(frozen=True)
-class FactorSquares(Encoding):
+class FactorSquares(_Squares):
     """``n(n+1)/2`` entries of ``X = Y Yᵀ`` of factors Y: the mean is the nearest matrix of rank r to them.
 
     It minimises ``Σ w_i ‖M − X_i‖²`` over the matrices of rank r.
@@ -61,15 +65,6 @@ class FactorSquares(Encoding):
     """
 
     manifold: SPSD
-
-    def size(self, shape: tuple[int, ...]) -> int:
-        """Return ``n(n+1)/2``."""
-        return triangle_size(shape[-2])
-
-    @full_precision
-    def encode(self, x: Tensor) -> Tensor:
-        """Return the lower triangles of the matrices."""
-        return pack_symmetric(x @ x.mT)
 
     @full_precision
     def decode(self, average: Tensor, shape: tuple[int, ...]) -> Tensor:
