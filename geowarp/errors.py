@@ -2,6 +2,7 @@
 
 __all__ = [
     "ConformanceError",
+    "FairnessWarning",
     "GeowarpError",
     "NonFiniteError",
     "NotConvergedError",
@@ -42,3 +43,7 @@ class NumericalWarning(UserWarning):
 
 class PerformanceWarning(UserWarning):
     """A result is right, but a cheaper way to it exists."""
+
+
+class FairnessWarning(UserWarning):
+    """A choice that enlarges a bias, or that breaks a parity which was asked for."""
