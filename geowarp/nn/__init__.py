@@ -30,6 +30,7 @@ from .distance_attention import (
     manifold_attention,
     manifold_attention_weights,
 )
+from .fairness import ParityPotential
 from .gains import low_rank_gain
 from .generation import GenerationSettings
 from .gyro import (
@@ -139,6 +140,7 @@ __all__ = [
     "OrthMap",
     "OrthogonalCongruence",
     "OrthogonalMap",
+    "ParityPotential",
     "Pooling",
     "PowerActivation",
     "ProjectionBlock",
