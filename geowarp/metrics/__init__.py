@@ -1,5 +1,16 @@
 """Numbers about points of any manifold: distances, means, medians, statistics; and scores of clusterings."""
 
+from .bias import (
+    WEAT,
+    AttentionGap,
+    ProbeLeakage,
+    attention_gap,
+    ect,
+    probe_leakage,
+    ripa,
+    semantic_preservation,
+    weat,
+)
 from .chordal_mean import ChordalMean, chordal_mean
 from .clustering import (
     ClusteringScores,
@@ -27,7 +38,9 @@ from .tangent_pca import TangentPCA, tangent_pca
 from .variance import frechet_variance
 
 __all__ = [
+    "WEAT",
     "Asimov",
+    "AttentionGap",
     "BinetCauchy",
     "Chordal",
     "ChordalMean",
@@ -37,16 +50,19 @@ __all__ = [
     "GeometricMedian",
     "Martin",
     "Nearest",
+    "ProbeLeakage",
     "Procrustes",
     "Projection",
     "Spectral",
     "SubspaceDistance",
     "TangentPCA",
     "adjusted_rand_index",
+    "attention_gap",
     "binet_cauchy_kernel",
     "chordal_mean",
     "clustering_accuracy",
     "clustering_scores",
+    "ect",
     "frechet_mean",
     "frechet_variance",
     "gaussian_kernel",
@@ -59,13 +75,17 @@ __all__ = [
     "normalized_mutual_information",
     "pairwise_distance",
     "principal_angles",
+    "probe_leakage",
     "projection_kernel",
     "purity",
     "recenter",
+    "ripa",
+    "semantic_preservation",
     "stein_divergence",
     "stein_divergence_pairwise",
     "stein_mean",
     "tangent_pca",
     "view_agreement",
+    "weat",
     "whiten",
 ]
