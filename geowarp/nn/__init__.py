@@ -30,7 +30,7 @@ from .distance_attention import (
     manifold_attention,
     manifold_attention_weights,
 )
-from .fairness import ParityPotential
+from .fairness import FisherPotential, LinearPotential, ParityPotential, StackedPotential
 from .gains import low_rank_gain
 from .generation import GenerationSettings
 from .gyro import (
@@ -109,6 +109,7 @@ __all__ = [
     "DotSimilarity",
     "EmbeddingClassifier",
     "FactorHomomorphisms",
+    "FisherPotential",
     "FlexAttention",
     "FrechetMean",
     "FullRankMap",
@@ -127,6 +128,7 @@ __all__ = [
     "LayerActivations",
     "LinearCoordinates",
     "LinearMap",
+    "LinearPotential",
     "LinearValues",
     "LogarithmCongruence",
     "LowRankFactor",
@@ -158,6 +160,7 @@ __all__ = [
     "SpanMethod",
     "SquaredDistance",
     "SubspaceClassifier",
+    "StackedPotential",
     "Synapse",
     "TangentMean",
     "Temperature",

@@ -1,5 +1,6 @@
 """Potentials that stretch a metric where a bias lives, and what is built on them."""
 
 from .parity_potential import ParityPotential
+from .potentials import FisherPotential, LinearPotential, StackedPotential
 
-__all__ = ["ParityPotential"]
+__all__ = ["FisherPotential", "LinearPotential", "ParityPotential", "StackedPotential"]

@@ -96,6 +96,11 @@ class ParityPotential(nn.Module):
         prototypes = parity_prototypes(len(read.names), dtype=read.members.dtype, device=read.members.device)
         self.register_buffer("prototypes", prototypes)
 
+    @property
+    def outputs(self) -> int:
+        """How many values there are, one less than groups."""
+        return len(self.sizes) - 1
+
     def forward(self, x: Tensor) -> Tensor:
         """Return b of points ``(..., *point)``: ``(..., G − 1)``."""
         values: Tensor = self._values(x, self.radius)

@@ -1,0 +1,137 @@
+"""Scores of the chord distance of a warped manifold: attention that follows a potential."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from ..._geoopt import geoopt
+from ...errors import GeowarpError
+from ...manifolds.linalg.threads import is_concrete
+from ..distance_attention.scores import Features, Score, SquaredDistance
+from .heights import HeightScore
+
+__all__ = ["WarpedScore"]
+
+Potential = Callable[[Tensor], Tensor]
+Alpha = float | Sequence[float] | Tensor
+_SCORE = SquaredDistance()
+
+
+class WarpedScore(HeightScore, nn.Module):
+    """A score less ``Σ_i α_i (b_i(q) − b_i(k))²``: with ``−d²``, minus the squared chord of a warped space.
+
+    That is the distance in the surrounding space of the graph ``x ↦ (x, √α b(x))``, whose induced metric is
+    ``g + Σ α_i db_i ⊗ db_i``. Relative to the score alone, the weight of a pair before normalisation falls by
+    the factor ``exp(−Σ α_i Δb_i² / τ)``, and not at all where its potentials are equal.
+
+    Where the score has ``features``, so has this one, with K + 1 entries more: attention is one fused kernel
+    on Euclidean space and the flat metrics of definite matrices, and on hyperbolic space with
+    ``ChordalSquaredDistance()``, whose parity potential is
+    ``ParityPotential(..., score=ChordalSquaredDistance())``. Scores without, such as the geodesic distance
+    of ``AffineInvariantSPD`` or ``Lorentz``, go in blocks with memory O(N + M); potentials are computed once
+    for every point, and not for every block.
+
+    Args:
+        potential: b, of points ``(..., *point)``, with values ``(..., K)``. Parameters of a module learn.
+        alpha: α, a number or ``(K,)``, not negative, or a tensor that may take a gradient; by default
+            ``potential.alpha``. With 0 it is the score, bit for bit.
+        score: on the manifold; on a ``FairnessWarped`` one, on its base.
+
+    Raises:
+        GeowarpError: for a negative α, none where the potential has none, and a potential that is not
+            callable, or whose values are not ``(..., K)``.
+
+    References:
+        Hartmann, Girolami, Klami, Warped geometric information on the optimisation of Euclidean functions,
+        arXiv:2308.08305 (2023), for the metric.
+
+    Example:
+        >>> from geowarp.manifolds import Euclidean
+        >>> from geowarp.nn import manifold_attention
+        >>> x = torch.tensor([[1.0], [2.0], [-2.0]])
+        >>> score = WarpedScore(torch.square, alpha=0.25)
+        >>> score.logits(Euclidean(1), x, x)
+        tensor([[ -0.0000,  -3.2500, -11.2500],
+                [ -3.2500,  -0.0000, -16.0000],
+                [-11.2500, -16.0000,  -0.0000]])
+        >>> manifold_attention(x, x, x, Euclidean(1), tau=4.0, score=score)
+        tensor([[ 1.1753],
+                [ 1.6464],
+                [-1.7650]])
+    """
+
+    score: Score
+
+    def __init__(self, potential: Potential, alpha: Alpha | None = None, score: Score = _SCORE) -> None:
+        super().__init__()
+        if not isinstance(score, Score):
+            raise GeowarpError(f"WarpedScore: the score {score!r} is no Score; such are SquaredDistance()")
+        if not callable(potential):
+            raise GeowarpError(f"WarpedScore: the potential {potential!r} is no function of points")
+        if alpha is None and getattr(potential, "alpha", None) is None:
+            raise GeowarpError(f"WarpedScore: {type(potential).__name__} has no alpha; give one")
+        self.potential, self.score, self._given = potential, score, _checked(alpha)
+        self._manifold: geoopt.Manifold | None = None
+
+    @classmethod
+    def of(cls, manifold: geoopt.Manifold, score: Score = _SCORE) -> "WarpedScore":
+        """Return the score of a ``FairnessWarped`` manifold, whose α it follows where that is learned."""
+        made = cls(manifold.potential, manifold.alpha, score)
+        made._given, made._manifold = None, manifold
+        return made
+
+    @property
+    def alpha(self) -> Tensor:
+        """α, a number or ``(K,)``."""
+        source = self.potential if self._manifold is None else self._manifold
+        value = source.alpha if self._given is None else self._given  # type: ignore[union-attr]
+        return value if isinstance(value, Tensor) else torch.as_tensor(value, dtype=torch.float64)
+
+    def base(self, manifold: geoopt.Manifold) -> geoopt.Manifold:
+        """Return the base of a ``FairnessWarped`` manifold, and any other manifold itself."""
+        return cast(geoopt.Manifold, manifold.base) if hasattr(manifold, "potential_values") else manifold
+
+    def heights(self, manifold: geoopt.Manifold, q: Tensor, k: Tensor) -> Features | None:
+        """Return ``√α b``, of queries and of keys; None where α is 0."""
+        alpha = self.alpha
+        if not alpha.requires_grad and is_concrete(alpha) and not bool(alpha.any()):
+            return None
+        root = alpha.to(q).sqrt()
+        first = self._height(manifold, q, root)
+        return first, (first if k is q else self._height(manifold, k, root))
+
+    def extra_repr(self) -> str:
+        """Return the settings, for ``repr``."""
+        potential = "" if isinstance(self.potential, nn.Module) else f"potential={self.potential!r}, "
+        return f"{potential}alpha={self.alpha.tolist()}, score={self.score!r}"
+
+    def _height(self, manifold: geoopt.Manifold, x: Tensor, root: Tensor) -> Tensor:
+        value = self.potential(x)
+        batch = x.shape[: x.ndim - int(manifold.ndim)]
+        ok = isinstance(value, Tensor) and value.ndim == len(batch) + 1 and value.shape[:-1] == batch
+        if not ok or root.shape not in ((), (1,), value.shape[-1:]):
+            shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            raise GeowarpError(
+                f"WarpedScore: the potential gives {shape} at points {tuple(x.shape)} of {manifold!r}, and "
+                f"alpha is {tuple(root.shape)}; values must be {(*batch, 'K')}, and alpha () or (K,)"
+            )
+        return value * root
+
+
+def _checked(alpha: Alpha | None) -> Tensor | float | tuple[float, ...] | None:
+    if alpha is None or isinstance(alpha, Tensor):
+        numbers = [] if alpha is None or not is_concrete(alpha) else alpha.detach().flatten().tolist()
+        shape_ok, value = alpha is None or alpha.ndim <= 1, alpha
+    else:
+        value = float(alpha) if isinstance(alpha, int | float) else tuple(map(float, alpha))  # type: ignore[assignment]
+        numbers, shape_ok = [value] if isinstance(value, float) else list(value), True  # type: ignore[arg-type]
+    wrong = [number for number in numbers if not 0 <= number < math.inf]
+    if wrong or not shape_ok:
+        raise GeowarpError(
+            f"WarpedScore: alpha = {wrong[0] if wrong else alpha!r}; it stretches, and is one finite number "
+            "of at least 0, or one for each potential"
+        )
+    return value
