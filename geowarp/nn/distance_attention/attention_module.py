@@ -148,18 +148,40 @@ class ManifoldAttention(nn.Module):
         """
         key = query if key is None else key
         value = key if value is None else value
-        points = self._points(query, key)
+        q, k = self.points(query, key)
+        return self.attend(q, k, value, self.score, mask=mask, is_causal=is_causal, bias=bias)
+
+    def points(self, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the points of queries, ``(..., heads, N, *point)``, and of keys."""
+        self._check("query", query, self.dim)
+        self._check("key", key, self.kdim)
+        return self.query(self.manifold, query), self.key(self.manifold, key)
+
+    def attend(
+        self,
+        q: Tensor,
+        k: Tensor,
+        value: Tensor,
+        score: Score,
+        *,
+        mask: Tensor | None = None,
+        is_causal: bool = False,
+        bias: Tensor | None = None,
+    ) -> Tensor:
+        """Return ``(..., N, dim)`` of what ``points`` gives and values ``(..., M, vdim)``, by a score."""
         self._check("value", value, self.vdim)
+        ndim = self._tokens_ndim(q, k)
         attended = _attention(
-            *points,
-            self._values(value, points[0]),
+            q,
+            k,
+            self._values(value, q),
             self.manifold,
-            self.temperature.tau.to(points[0].dtype),
-            score=self.score,
+            self.temperature.tau.to(q.dtype),
+            score=score,
             aggregation=self.aggregation,
-            mask=over_heads(mask, max(query.ndim, key.ndim)),
+            mask=over_heads(mask, ndim),
             is_causal=is_causal,
-            bias=over_heads(bias, max(query.ndim, key.ndim)),
+            bias=over_heads(bias, ndim),
             method=self.method,
             score_dtype=self.score_dtype,
         )
@@ -187,16 +209,30 @@ class ManifoldAttention(nn.Module):
             >>> attention.attention_weights(x, is_causal=True)[0, 0]
             tensor([1., 0.], grad_fn=<SelectBackward0>)
         """
-        key = query if key is None else key
-        points = self._points(query, key)
+        q, k = self.points(query, query if key is None else key)
+        return self.weights(q, k, self.score, mask=mask, is_causal=is_causal, bias=bias)
+
+    def weights(
+        self,
+        q: Tensor,
+        k: Tensor,
+        score: Score,
+        *,
+        mask: Tensor | None = None,
+        is_causal: bool = False,
+        bias: Tensor | None = None,
+    ) -> Tensor:
+        """Return the weights ``(..., heads, N, M)`` of what ``points`` gives, by a score."""
+        ndim = self._tokens_ndim(q, k)
         weights: Tensor = _weights(
-            *points,
+            q,
+            k,
             self.manifold,
-            self.temperature.tau.to(points[0].dtype),
-            score=self.score,
-            mask=over_heads(mask, max(query.ndim, key.ndim)),
+            self.temperature.tau.to(q.dtype),
+            score=score,
+            mask=over_heads(mask, ndim),
             is_causal=is_causal,
-            bias=over_heads(bias, max(query.ndim, key.ndim)),
+            bias=over_heads(bias, ndim),
             score_dtype=self.score_dtype,
         )
         return weights
@@ -225,7 +261,7 @@ class ManifoldAttention(nn.Module):
             >>> attention.calibrate(10 * x) / attention.calibrate(x)
             tensor([100.0000])
         """
-        q, k = self._points(query, query if key is None else key)
+        q, k = self.points(query, query if key is None else key)
         tau = calibrated_temperatures("ManifoldAttention", self.manifold, self.score, q, k, fraction)
         return self.temperature.set_(tau).tau.detach()
 
@@ -255,10 +291,9 @@ class ManifoldAttention(nn.Module):
             if not isinstance(value, _KINDS[name]):
                 raise GeowarpError(f"ManifoldAttention: the {name} is {value!r}; give one such as {kind}")
 
-    def _points(self, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
-        self._check("query", query, self.dim)
-        self._check("key", key, self.kdim)
-        return self.query(self.manifold, query), self.key(self.manifold, key)
+    def _tokens_ndim(self, q: Tensor, k: Tensor) -> int:
+        """Return how many dimensions ``(..., N, M)`` has, without heads."""
+        return max(q.ndim, k.ndim) - int(self.manifold.ndim)
 
     def _values(self, value: Tensor, like: Tensor) -> Tensor:
         if isinstance(self.value, TangentProjection):

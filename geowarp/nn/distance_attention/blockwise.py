@@ -9,6 +9,7 @@ from torch import Tensor
 from ...manifolds.linalg.differentiation import once_differentiable
 from ...manifolds.linalg.threads import is_concrete
 from .added_logits import AddedLogits
+from .added_products import AddedProducts
 from .hyperbolic_pairs import hyperbolic_pairs
 from .pair_logits import PairLogits, ScoredPairs
 from .problem import Problem
@@ -159,9 +160,7 @@ def blockwise_average(problem: Problem, values: Tensor, pairs: int | None = None
     batch = problem.batch(values.shape[:-2])
     query, key = (_flat(x, batch, problem.manifold.ndim + 1) for x in (problem.query, problem.key))
     vectors, scale = _flat(values, batch, 2), _flat(problem.scale, batch, 2)
-    dtype = problem.query.dtype
-    scored = hyperbolic_pairs(problem.manifold, problem.score, query, key, scale, dtype)
-    logits = ScoredPairs(problem.manifold, problem.score, query, key) if scored is None else scored
+    logits = _pair_logits(problem, query, key, scale, batch)
     added = AddedLogits.of(problem.visibility, batch)
     size = logits.pairs() if pairs is None else pairs
     tiling = Tiling.of(batch.numel(), problem.queries, problem.keys, is_causal=added.is_causal, pairs=size)
@@ -170,6 +169,19 @@ def blockwise_average(problem: Problem, values: Tensor, pairs: int | None = None
         _Attention(logits, added, tiling), logits.query, logits.key, vectors, scale, bias, *logits.parameters
     )
     return average.reshape(*batch, *average.shape[1:])
+
+
+def _pair_logits(
+    problem: Problem, query: Tensor, key: Tensor, scale: Tensor, batch: torch.Size
+) -> PairLogits:
+    parts = problem.score.parts(problem.manifold, problem.query, problem.key)
+    manifold, score = (problem.manifold, problem.score) if parts is None else parts[:2]
+    scored = hyperbolic_pairs(manifold, score, query, key, scale, problem.query.dtype)
+    logits = ScoredPairs(manifold, score, query, key) if scored is None else scored
+    if parts is None or parts.features is None:
+        return logits
+    first, second = (_flat(vectors, batch, 2) for vectors in parts.features)
+    return AddedProducts(logits, first, second, bounded=parts.bounded)
 
 
 def _flat(x: Tensor, batch: torch.Size, ndim: int) -> Tensor:

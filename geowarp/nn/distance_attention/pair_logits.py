@@ -136,7 +136,8 @@ class ScoredPairs(PairLogits):
 
     def __init__(self, manifold: geoopt.Manifold, score: Score, query: Tensor, key: Tensor) -> None:
         self.manifold, self.score, self.query, self.key = manifold, score, query, key
-        self.parameters = (*learned_tensors(manifold), *learned_tensors(score))
+        learned = (*learned_tensors(manifold), *learned_tensors(score))
+        self.parameters = tuple({id(tensor): tensor for tensor in learned}.values())  # each of them once
 
     def pairs(self) -> int:
         """Return some thousands, fewer of larger points."""

@@ -92,7 +92,7 @@ class Problem(NamedTuple):
         mask = order if self.visibility.is_causal else mask
         part = Visibility(_rows(mask, start, stop), False, _rows(bias, start, stop))
         query = self.query.narrow(self.query.ndim - self.manifold.ndim - 1, start, stop - start)
-        return self._replace(query=query, visibility=part)
+        return self._replace(score=self.score.rows(start, stop), query=query, visibility=part)
 
 
 def _rows(tensor: Tensor | None, start: int, stop: int) -> Tensor | None:

@@ -2,7 +2,7 @@
 
 import abc
 from dataclasses import dataclass
-from typing import final
+from typing import NamedTuple, final
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ __all__ = [
     "DistanceScore",
     "InverseLogDistance",
     "Score",
+    "ScoreParts",
     "SquaredDistance",
     "Uniform",
 ]
@@ -49,6 +50,34 @@ class Score(abc.ABC):
         The products may differ from the logits by terms of the query alone, which no weight depends on.
         """
         return None
+
+    def parts(self, manifold: geoopt.Manifold, q: Tensor, k: Tensor) -> "ScoreParts | None":
+        """Return another score and the vectors whose products are the rest, if it is such a sum.
+
+        Block after block of pairs, the vectors are then computed once, and not for every block.
+        """
+        return None
+
+    def rows(self, start: int, stop: int) -> "Score":
+        """Return the score of some of the queries: itself, unless it holds something of each query."""
+        return self
+
+
+class ScoreParts(NamedTuple):
+    """A sum of a score and of products of vectors, exact also in terms of the query alone.
+
+    Example:
+        >>> Uniform().parts(geoopt.Sphere(), torch.eye(2), torch.eye(2)) is None
+        True
+    """
+
+    manifold: geoopt.Manifold
+    """That the score is taken on."""
+    score: Score
+    features: Features | None = None
+    """``(..., N, e)`` and ``(..., M, e)``, if there is a rest."""
+    bounded: bool = False
+    """Whether no product is positive."""
 
 
 class DistanceScore(Score):
