@@ -10,7 +10,7 @@ from torch import Tensor
 from ...errors import UnavailableError
 from .precision import autocast_off
 
-__all__ = ["once_differentiable"]
+__all__ = ["differentiable_once", "once_differentiable", "without_derivative"]
 
 Gradients = Tensor | tuple[Tensor | None, ...]
 
@@ -19,15 +19,13 @@ class _Refusal(torch.autograd.Function):
     """The first tensors as they are; whoever differentiates them, by whatever they depend on, is told."""
 
     @staticmethod
-    def forward(ctx: Any, count: int, name: str, *tensors: Tensor) -> tuple[Tensor, ...]:
-        ctx.name = name
+    def forward(ctx: Any, count: int, message: str, *tensors: Tensor) -> tuple[Tensor, ...]:
+        ctx.message = message
         return tuple(tensor.view_as(tensor) for tensor in tensors[:count])
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[None, ...]:
-        raise UnavailableError(
-            f"{ctx.name} can be differentiated only once; take finite differences of its gradient instead"
-        )
+        raise UnavailableError(ctx.message)
 
 
 def once_differentiable(backward: Callable[..., Any]) -> Callable[..., Any]:
@@ -74,6 +72,54 @@ def _refusing(outputs: Gradients, sources: list[Tensor], name: str) -> Gradients
     parts = (outputs,) if isinstance(outputs, Tensor) else outputs
     given = [part for part in parts if part is not None]
     name = name.removesuffix("Backward").removeprefix("_")
-    refusing = iter(_Refusal.apply(len(given), name, *given, *sources))  # type: ignore[no-untyped-call]
+    message = f"{name} can be differentiated only once; take finite differences of its gradient instead"
+    refusing = iter(_Refusal.apply(len(given), message, *given, *sources))  # type: ignore[no-untyped-call]
     result = tuple(None if part is None else next(refusing) for part in parts)
     return result[0] if single else result  # type: ignore[return-value]
+
+
+class _Once(torch.autograd.Function):
+    """A tensor as it is, whose derivative has none."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor, name: str) -> Tensor:
+        ctx.save_for_backward(tensor)
+        ctx.name = name
+        return tensor.view_as(tensor)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        sources = [t for t in (*ctx.saved_tensors, grad) if t.requires_grad]
+        refusing = torch.is_grad_enabled() and sources
+        return (_refusing(grad, sources, ctx.name) if refusing else grad), None  # type: ignore[return-value]
+
+
+def differentiable_once(tensor: Tensor, name: str) -> Tensor:
+    """Return a tensor whose first derivatives are right, and whose second ones raise UnavailableError.
+
+    Example:
+        >>> x = torch.ones(1, requires_grad=True)
+        >>> y = differentiable_once(x.square(), "the square")
+        >>> (slope,) = torch.autograd.grad(y.sum(), x, create_graph=True)
+        >>> torch.autograd.grad(slope.sum(), x)
+        Traceback (most recent call last):
+        geowarp.errors.UnavailableError: the square can be differentiated only once; ...
+    """
+    result: Tensor = _Once.apply(tensor, name)  # type: ignore[no-untyped-call]
+    return result
+
+
+def without_derivative(tensor: Tensor, message: str, *sources: Tensor) -> Tensor:
+    """Return a tensor that was computed without a graph; differentiating it by the sources raises.
+
+    Example:
+        >>> x = torch.ones(1, requires_grad=True)
+        >>> without_derivative(torch.ones(1), "there is none", x).sum().backward()
+        Traceback (most recent call last):
+        geowarp.errors.UnavailableError: there is none
+    """
+    depends = [source for source in sources if source.requires_grad]
+    if not depends or not torch.is_grad_enabled():
+        return tensor
+    (result,) = _Refusal.apply(1, message, tensor, *depends)  # type: ignore[no-untyped-call]
+    return result  # type: ignore[no-any-return]
