@@ -21,6 +21,7 @@ _COMPUTED = (
     *("transp", "retr_transp", "expmap_transp", "transp_follow_retr", "transp_follow_expmap"),
     *("dist", "dist2", "cdist", "component_inner", "geodesic", "geodesic_unit", "mean", "solve_mean"),
     *("gyro_add", "gyro_neg", "gyro_scale", "gyro_sub", "gyration"),
+    *("christoffel", "riemann", "sectional_curvature"),
 )
 
 
@@ -161,6 +162,50 @@ class Manifold(geoopt.Manifold):  # type: ignore[misc]
         time = torch.as_tensor(t, dtype=x.dtype, device=x.device)
         point: Tensor = self.expmap(x, append_dimensions(time, self.ndim) * u)
         return point
+
+    def christoffel(self, x: Tensor, u: Tensor, v: Tensor) -> Tensor:
+        """Return ``Γ_x(u, v)``, bilinear and symmetric, of the shape of a point.
+
+        The entries of a geodesic satisfy ``ẍ = −Γ_x(ẋ, ẋ)``, and the covariant derivative of a vector field v
+        along u is ``Dv[u] + Γ_x(u, v)``. On a manifold that inherits the metric of the surrounding space it
+        is minus the second fundamental form, which is no tangent vector.
+
+        Example:
+            >>> from geowarp.manifolds import Sphere
+            >>> x, u, _ = torch.eye(3)
+            >>> Sphere().christoffel(x, u, u)
+            tensor([1., 0., 0.])
+        """
+        raise UnavailableError(f"{self!r} has no christoffel; take second differences of expmap or retr")
+
+    def riemann(self, x: Tensor, u: Tensor, v: Tensor, w: Tensor) -> Tensor:
+        """Return the tangent vector ``R(u, v) w = ∇_u ∇_v w − ∇_v ∇_u w − ∇_[u,v] w``.
+
+        Example:
+            >>> from geowarp.manifolds import Sphere
+            >>> x, u, v = torch.eye(3)
+            >>> Sphere().riemann(x, u, v, v)
+            tensor([0., 1., 0.])
+        """
+        raise UnavailableError(f"{self!r} has no riemann: it has no closed form for its curvature")
+
+    def sectional_curvature(self, x: Tensor, u: Tensor, v: Tensor) -> Tensor:
+        """Return ``⟨R(u, v)v, u⟩ / (‖u‖²‖v‖² − ⟨u, v⟩²)``, the curvature of a plane, ``(...)``.
+
+        It is NaN where u and v are parallel to rounding, and span no plane.
+
+        Example:
+            >>> from geowarp.manifolds import PoincareBall
+            >>> PoincareBall(0.5).sectional_curvature(torch.tensor([0.3, 0.1]), *torch.eye(2))
+            tensor(-0.5000)
+        """
+        u = u / self.norm(x, u, keepdim=True)
+        v = v / self.norm(x, v, keepdim=True)
+        v = v - self.inner(x, u, v, keepdim=True) * u
+        size = self.norm(x, v, keepdim=True)
+        v = v / torch.where(size > 16 * torch.finfo(v.dtype).eps, size, torch.nan)
+        curvature: Tensor = self.inner(x, self.riemann(x, u, v, v), u)
+        return curvature
 
     def mean(self, x: Tensor, weights: Tensor | None = None) -> Tensor:
         """Return the Fréchet mean, ``argmin_m Σ w_i dist(m, x_i)²``, differentiable in points and weights.

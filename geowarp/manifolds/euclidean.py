@@ -99,6 +99,14 @@ class Euclidean(GyrovectorSpace):
         """Return ``v``."""
         return v.expand(broadcast_shapes(x.shape, y.shape, v.shape))
 
+    def christoffel(self, x: Tensor, u: Tensor, v: Tensor) -> Tensor:
+        """Return 0: lines are geodesics."""
+        return torch.zeros_like(x + u + v)
+
+    def riemann(self, x: Tensor, u: Tensor, v: Tensor, w: Tensor) -> Tensor:
+        """Return 0: the space is flat."""
+        return torch.zeros_like(x + u + v + w)
+
     def mean(self, x: Tensor, weights: Tensor | None = None) -> Tensor:
         """Return ``Σ w_i x_i / Σ w_i`` over the dimension before those of a point."""
         weights = normalized_weights(x, weights, self.ndim)

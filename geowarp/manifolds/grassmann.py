@@ -11,7 +11,7 @@ from .grassmann_distance import distance, logarithm, pairwise_distance
 from .grassmann_gyro import scaled, total
 from .grassmann_mean import SubspaceVariance
 from .gyrovector import GyrovectorSpace
-from .linalg import full_precision, newton_schulz, polar_factor
+from .linalg import full_precision, newton_schulz, polar_factor, skew, sym
 from .linalg.broadcasting import broadcast_shapes
 from .linalg.dimensions import append_dimensions
 from .linalg.dominant_subspace import dominant_subspace
@@ -103,6 +103,19 @@ class Grassmann(OrthonormalFrames, GyrovectorSpace):
     def cdist(self, x: Tensor, y: Tensor) -> Tensor:
         """Return all distances ``(..., N, M)`` between ``(..., N, n, k)`` and ``(..., M, n, k)``."""
         return pairwise_distance(x, y)
+
+    def christoffel(self, x: Tensor, u: Tensor, v: Tensor) -> Tensor:
+        """Return ``½ x (uᵀv + vᵀu)``, of the bases along a geodesic."""
+        return x @ sym(u.mT @ v)
+
+    def riemann(self, x: Tensor, u: Tensor, v: Tensor, w: Tensor) -> Tensor:
+        """Return ``u vᵀw − v uᵀw − w (uᵀv − vᵀu)``.
+
+        References:
+            Wong, Sectional curvatures of Grassmann manifolds, Proc. Natl. Acad. Sci. USA 60 (1968).
+        """
+        value = u @ (v.mT @ w) - v @ (u.mT @ w) - 2 * w @ skew(u.mT @ v)
+        return value.expand(broadcast_shapes(x.shape, value.shape))
 
     def uniqueness_radius(self) -> float:
         """Return π/4, half of the injectivity radius π/2; the curvature is at most 2.

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from .._geoopt import geoopt
 from .hyperbolic import HyperbolicSpace, weighted_sum
-from .linalg import ball, hyperboloid
+from .linalg import ball, hyperboloid, spherical
 from .linalg.dimensions import append_dimensions
 from .linalg.hyperbolic import Curvature, arsinh_ratio, vector_norm, widen
 from .linalg.hyperboloid import lift, lift_tangent, space, time
@@ -136,6 +136,20 @@ class Lorentz(HyperbolicSpace):
         """Return the parallel transport ``v + ⟨y, v⟩ (x + y) / (k − ⟨x, y⟩)`` along the geodesic."""
         end = space(y)
         return lift_tangent(end, hyperboloid.transport(space(x), end, space(v), self.k), self.k, v.dtype)
+
+    def christoffel(self, x: Tensor, u: Tensor, v: Tensor) -> Tensor:
+        """Return ``−⟨u, v⟩ x / k``."""
+        point = space(x)
+        product = self.inner(x, widen(u), widen(v), keepdim=True)
+        return (-product / self.k * torch.cat([time(point, self.k), point], -1)).to(x.dtype)
+
+    def riemann(self, x: Tensor, u: Tensor, v: Tensor, w: Tensor) -> Tensor:
+        """Return ``−(⟨v, w⟩ u − ⟨u, w⟩ v) / k``."""
+        point = space(x)
+        first, second, third = (hyperboloid.to_frame(point, space(part), self.k) for part in (u, v, w))
+        curved = -spherical.curvature(first, second, third) / self.k
+        value = hyperboloid.from_frame(point, curved, self.k)
+        return lift_tangent(point, value, self.k, x.dtype)
 
     def initial_mean(self, x: Tensor, weights: Tensor) -> Tensor:
         """Return the centroid."""

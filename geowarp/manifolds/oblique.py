@@ -99,6 +99,15 @@ class Oblique(Manifold):
         """Return the parallel transport of every column along its geodesic."""
         return spherical.reflect(x, y, v, -2)
 
+    def christoffel(self, x: Tensor, u: Tensor, v: Tensor) -> Tensor:
+        """Return ``x_j u_jᵀv_j`` for every column."""
+        return x * (u * v).sum(-2, keepdim=True)
+
+    def riemann(self, x: Tensor, u: Tensor, v: Tensor, w: Tensor) -> Tensor:
+        """Return ``v_jᵀw_j u_j − u_jᵀw_j v_j`` for every column."""
+        value = spherical.curvature(u, v, w, -2)
+        return value.expand(broadcast_shapes(x.shape, value.shape))
+
     def expmap_transp(self, x: Tensor, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Return the end of the geodesic and the parallel transport of ``v`` along it, however long it is."""
         return spherical.exponential(x, u, -2), spherical.transport(x, u, v, -2)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from .._geoopt import geoopt
 from .hyperbolic import HyperbolicSpace, weighted_sum
-from .linalg import ball, hyperboloid
+from .linalg import ball, hyperboloid, spherical
 from .linalg.broadcasting import broadcast_shapes
 from .linalg.dimensions import append_dimensions
 from .linalg.hyperbolic import Curvature, arc_length, vector_norm, widen
@@ -129,6 +129,15 @@ class PoincareBall(HyperbolicSpace):
     def transp(self, x: Tensor, y: Tensor, v: Tensor) -> Tensor:
         """Return the parallel transport ``λ_x / λ_y gyr[y, ⊖x] v`` along the geodesic."""
         return ball.transport(x, y, v, self.c)
+
+    def christoffel(self, x: Tensor, u: Tensor, v: Tensor) -> Tensor:
+        """Return ``λ_x c (xᵀu v + xᵀv u − uᵀv x)``."""
+        return ball.christoffel(x, u, v, self.c)
+
+    def riemann(self, x: Tensor, u: Tensor, v: Tensor, w: Tensor) -> Tensor:
+        """Return ``−c (⟨v, w⟩_x u − ⟨u, w⟩_x v)``."""
+        factor = (2 / ball.boundary_gap(x, self.c)).square()
+        return -self.c * factor * spherical.curvature(u, v, w)
 
     def initial_mean(self, x: Tensor, weights: Tensor) -> Tensor:
         """Return the Einstein midpoint."""

@@ -202,6 +202,14 @@ class ProductManifold(Manifold):
         points, vectors = zip(*self._each("expmap_transp", x, u, v), strict=True)
         return self.pack_point(*points), self.pack_point(*vectors)
 
+    def christoffel(self, x: Tensor, u: Tensor, v: Tensor) -> Tensor:
+        """Return the Christoffel symbols of the components."""
+        return self._packed("christoffel", x, u, v)
+
+    def riemann(self, x: Tensor, u: Tensor, v: Tensor, w: Tensor) -> Tensor:
+        """Return the curvatures of the components."""
+        return self._packed("riemann", x, u, v, w)
+
     def dist2(self, x: Tensor, y: Tensor, *, keepdim: bool = False) -> Tensor:
         """Return ``Σ dist(x_i, y_i)²``."""
         return self._summed("dist2", x, y, keepdim=keepdim)

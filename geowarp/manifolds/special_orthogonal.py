@@ -132,6 +132,19 @@ class SpecialOrthogonal(OrthonormalFrames):
         half = rotation_exp(0.5 * skew(x.mT @ u))
         return newton_schulz(x @ half @ half), x @ half @ (x.mT @ v) @ half
 
+    def christoffel(self, x: Tensor, u: Tensor, v: Tensor) -> Tensor:
+        """Return ``½ x (uᵀv + vᵀu)``."""
+        return x @ sym(u.mT @ v)
+
+    def riemann(self, x: Tensor, u: Tensor, v: Tensor, w: Tensor) -> Tensor:
+        """Return ``−¼ x [[Ω_u, Ω_v], Ω_w]``, with the commutator ``[A, B] = A B − B A``.
+
+        References:
+            do Carmo, Riemannian Geometry (1992), chapter 4, exercise 1.
+        """
+        first, second, third = (x.mT @ part for part in (u, v, w))
+        return -x @ skew(skew(first @ second) @ third)
+
     def uniqueness_radius(self) -> float:
         """Return π/√2, half of the injectivity radius √2 π, where one angle is π.
 

@@ -91,6 +91,15 @@ class Sphere(Manifold):
         """Return the parallel transport ``v − (x + y) yᵀv / (1 + xᵀy)`` along the geodesic."""
         return spherical.reflect(x, y, v)
 
+    def christoffel(self, x: Tensor, u: Tensor, v: Tensor) -> Tensor:
+        """Return ``x uᵀv``."""
+        return x * (u * v).sum(-1, keepdim=True)
+
+    def riemann(self, x: Tensor, u: Tensor, v: Tensor, w: Tensor) -> Tensor:
+        """Return ``vᵀw u − uᵀw v``."""
+        value = spherical.curvature(u, v, w)
+        return value.expand(broadcast_shapes(x.shape, value.shape))
+
     def expmap_transp(self, x: Tensor, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Return the end of the geodesic and the parallel transport of ``v`` along it, however long it is."""
         return spherical.exponential(x, u), spherical.transport(x, u, v)

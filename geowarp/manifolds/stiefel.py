@@ -11,6 +11,7 @@ from .linalg.broadcasting import broadcast_shapes
 from .linalg.product import add_product
 from .orthonormal import OrthonormalFrames
 from .retractions import Retraction
+from .stiefel_curvature import christoffel, riemann
 from .stiefel_geodesic import exponential
 from .stiefel_log import distance, logarithm
 from .stiefel_metric import CanonicalMetric, EuclideanMetric, StiefelMetric
@@ -145,3 +146,14 @@ class Stiefel(OrthonormalFrames):
         """Return the projection of ``v`` to the tangent space at ``y``."""
         moved = self.proju(y, v)
         return moved.expand(broadcast_shapes(x.shape, moved.shape))
+
+    def christoffel(self, x: Tensor, u: Tensor, v: Tensor) -> Tensor:
+        """Return ``x sym(uᵀv) − (2α + 1) / (2(α + 1)) (H_u xᵀv + H_v xᵀu)``, ``H_u = u − x xᵀu``."""
+        return christoffel(x, u, v, self.metric.alpha)
+
+    def riemann(self, x: Tensor, u: Tensor, v: Tensor, w: Tensor) -> Tensor:
+        """Return ``DΓ[u](v, w) − DΓ[v](u, w) + Γ(u, Γ(v, w)) − Γ(v, Γ(u, w))``, Γ of ``christoffel``.
+
+        In the Euclidean metric that is the projection of ``u sym(vᵀw) − v sym(uᵀw)``.
+        """
+        return riemann(x, u, v, w, self.metric.alpha)

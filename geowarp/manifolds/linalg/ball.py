@@ -23,6 +23,7 @@ from .spherical import normalize
 __all__ = [
     "add",
     "boundary_gap",
+    "christoffel",
     "coadd",
     "distance",
     "exponential",
@@ -197,6 +198,17 @@ def transport(x: Tensor, y: Tensor, v: Tensor, c: Curvature) -> Tensor:
         tensor([0.0000, 0.6400])
     """
     return boundary_gap(y, c) / boundary_gap(x, c) * gyrate(x, y, v, c)
+
+
+def christoffel(x: Tensor, u: Tensor, v: Tensor, c: Curvature) -> Tensor:
+    """Return ``2c / a · (xᵀu v + xᵀv u − uᵀv x)``, the symbols of the metric ``4 uᵀv / a²``.
+
+    Example:
+        >>> x = torch.tensor([0.5, 0.0])
+        >>> christoffel(x, x, x, 1.0)
+        tensor([0.3333, 0.0000])
+    """
+    return 2 * c / boundary_gap(x, c) * (_dot(x, u) * v + _dot(x, v) * u - _dot(u, v) * x)
 
 
 def midpoint(weighted: Tensor, total: Tensor, weight: Tensor, c: Curvature) -> Tensor:

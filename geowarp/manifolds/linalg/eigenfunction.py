@@ -11,7 +11,13 @@ from .elementary import sym
 from .spectral import inverse_sqrt
 from .threads import over_threads
 
-__all__ = ["SpectralFunction", "frechet_derivative", "inverse_sqrt", "symmetric_function"]
+__all__ = [
+    "SpectralFunction",
+    "frechet_derivative",
+    "inverse_sqrt",
+    "second_frechet_derivative",
+    "symmetric_function",
+]
 
 
 class SpectralFunction(Protocol):
@@ -79,6 +85,52 @@ class _FrechetDerivative(torch.autograd.Function):
         if ctx.needs_input_grad[1]:
             at_direction = _derivative(eigenvalues, vectors, grad, ctx.function)
         return at_matrix, at_direction, None, None, None
+
+
+class _SecondDerivative(torch.autograd.Function):
+    """``D²f(A)[V, W]``, of which ``⟨G, D²f(A)[V, W]⟩`` is symmetric in G, V and W."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        matrix: Tensor,
+        first: Tensor,
+        second: Tensor,
+        eigenvalues: Tensor,
+        vectors: Tensor,
+        function: SpectralFunction,
+    ) -> Tensor:
+        ctx.save_for_backward(matrix, first, second, eigenvalues, vectors)
+        ctx.function = function
+        return _gradient_of_derivative(eigenvalues, vectors, first, second, function)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        matrix, first, second, *decomposition = ctx.saved_tensors
+
+        def along(direction: Tensor) -> Tensor:
+            result: Tensor = _SecondDerivative.apply(  # type: ignore[no-untyped-call]
+                matrix, direction, sym(grad), *decomposition, ctx.function
+            )
+            return result
+
+        at_first = along(second) if ctx.needs_input_grad[1] else None
+        at_second = along(first) if ctx.needs_input_grad[2] else None
+        return torch.zeros_like(grad), at_first, at_second, None, None, None  # _Fixed raises for the first
+
+
+class _Fixed(torch.autograd.Function):
+    """The matrix as it is; whoever differentiates a second derivative by it is told."""
+
+    @staticmethod
+    def forward(ctx: Any, matrix: Tensor) -> Tensor:
+        return matrix.view_as(matrix)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> None:
+        raise UnavailableError(
+            "second_frechet_derivative has no derivative in its matrix; take finite differences instead"
+        )
 
 
 class _SymmetricFunction(torch.autograd.Function):
@@ -169,5 +221,45 @@ def frechet_derivative(
     matrix, direction = torch.broadcast_tensors(matrix, direction)
     value: Tensor = _FrechetDerivative.apply(  # type: ignore[no-untyped-call]
         matrix, direction, eigenvalues, vectors, function
+    )
+    return value
+
+
+def second_frechet_derivative(
+    matrix: Tensor,
+    first: Tensor,
+    second: Tensor,
+    function: SpectralFunction,
+    *,
+    decomposition: tuple[Tensor, Tensor] | None = None,
+) -> Tensor:
+    """Return ``D²f(A)[V, W]``, ``Σ_k f[λ_i, λ_k, λ_j] (v_ik w_kj + w_ik v_kj)`` in the eigenbasis of A.
+
+    It is exact at repeated eigenvalues, and differentiable in V and W, not in A.
+
+    Args:
+        matrix: ``(..., k, k)``, symmetric.
+        first: V, ``(..., k, k)``, symmetric; the batch dimensions broadcast.
+        second: W, likewise.
+        function: with second divided differences.
+        decomposition: eigenvalues and vectors of the matrix, where they are known.
+
+    References:
+        Higham, Relton, Higher order Fréchet derivatives of matrix functions and the level-2 condition number,
+        SIAM J. Matrix Anal. Appl. 35 (2014).
+
+    Example:
+        >>> from geowarp.manifolds.linalg.spectral import log
+        >>> swap = torch.tensor([[0.0, 1.0], [1.0, 0.0]])
+        >>> second_frechet_derivative(2 * torch.eye(2), swap, swap, log)
+        tensor([[-0.2500,  0.0000],
+                [ 0.0000, -0.2500]])
+    """
+    with torch.no_grad():
+        eigenvalues, vectors = decomposition or over_threads(torch.linalg.eigh, matrix)
+    matrix, first, second = torch.broadcast_tensors(matrix, first, second)
+    fixed = _Fixed.apply(matrix)  # type: ignore[no-untyped-call]
+    value: Tensor = _SecondDerivative.apply(  # type: ignore[no-untyped-call]
+        fixed, first, second, eigenvalues, vectors, function
     )
     return value

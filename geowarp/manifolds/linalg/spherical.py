@@ -9,6 +9,7 @@ from .elementary import safe_sqrt, sinc
 
 __all__ = [
     "angle",
+    "curvature",
     "exponential",
     "logarithm",
     "normalize",
@@ -144,6 +145,17 @@ def transport(x: Tensor, u: Tensor, v: Tensor, dim: int = -1) -> Tensor:
     """
     norm = vector_norm(u, dim)
     return v - (x * sinc(norm) + 0.5 * u * sinc(0.5 * norm).square()) * _dot(u, v, dim)
+
+
+def curvature(u: Tensor, v: Tensor, w: Tensor, dim: int = -1) -> Tensor:
+    """Return ``R(u, v) w = vᵀw u − uᵀw v`` of the unit sphere.
+
+    Example:
+        >>> _, u, v = torch.eye(3)
+        >>> curvature(u, v, v)
+        tensor([0., 1., 0.])
+    """
+    return _dot(v, w, dim) * u - _dot(u, w, dim) * v
 
 
 def _unit(x: Tensor, index: int, dim: int) -> Tensor:

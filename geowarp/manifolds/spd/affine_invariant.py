@@ -6,7 +6,7 @@ from torch import Tensor
 
 from ..gyrovector import GyrovectorSpace
 from ..karcher import KarcherMean
-from ..linalg import safe_sqrt, sym
+from ..linalg import safe_sqrt, skew, sym
 from ..linalg.eigenfunction import symmetric_function
 from ..linalg.precision import working_precision
 from ..linalg.spectral import exp
@@ -124,6 +124,19 @@ class AffineInvariantSPD(GyrovectorSpace, SymmetricPositiveDefinite):
         moved, inverse = _geodesic_frame(x, u)
         end = nearly_positive((moved @ moved.mT).to(x.dtype))
         return end, _congruence(moved, _congruence(inverse, working_precision(v))).to(x.dtype)
+
+    def christoffel(self, x: Tensor, u: Tensor, v: Tensor) -> Tensor:
+        """Return ``−½ (u x⁻¹ v + v x⁻¹ u)``."""
+        inverse = inverse_factor(x)
+        return -sym((inverse @ u).mT @ (inverse @ v))
+
+    def riemann(self, x: Tensor, u: Tensor, v: Tensor, w: Tensor) -> Tensor:
+        """Return ``−¼ L [[U, V], W] Lᵀ``, ``U = L⁻¹ u L⁻ᵀ`` and V, W likewise, ``[U, V] = U V − V U``."""
+        factor = cholesky(x)
+        inverse = inverse_triangular(factor)
+        first, second, third = (_congruence(inverse, part) for part in (u, v, w))
+        twist = 2 * skew(first @ second) @ third
+        return -0.5 * _congruence(factor, twist)
 
     def gyro_add(self, x: Tensor, y: Tensor) -> Tensor:
         """Return ``x^½ y x^½``."""

@@ -14,6 +14,7 @@ from ..linalg.eigenfunction import symmetric_function
 from ..linalg.lyapunov import lyapunov
 from ..weighted_points import WeightedPoints
 from ..weights import normalized_weights
+from .bures_wasserstein_curvature import curvature_of_quotient
 from .bures_wasserstein_distance import pairwise_transport_distance
 from .bures_wasserstein_mean import barycentre
 from .optimal_transport import transport_distance, transport_logarithm
@@ -118,6 +119,22 @@ class BuresWassersteinSPD(SymmetricPositiveDefinite):
         """Return the retracted point and ``v`` transported there."""
         transport_map = self._retraction_map(x, u)
         return _mapped(x, transport_map), _moved(x, transport_map, v)
+
+    def christoffel(self, x: Tensor, u: Tensor, v: Tensor) -> Tensor:
+        """Return ``−(X x Y + Y x X)``, ``X = L_x(u)``, ``Y = L_x(v)``.
+
+        References:
+            Malagò, Montrucchio, Pistone (2018), section 6.
+        """
+        return -2 * sym(lyapunov(x, u) @ x @ lyapunov(x, v))
+
+    def riemann(self, x: Tensor, u: Tensor, v: Tensor, w: Tensor) -> Tensor:
+        """Return the curvature of the quotient of square matrices by rotations, by O'Neill's formula.
+
+        ``⟨R(u, v)v, u⟩ = 3 ‖x^½ W x‖²`` with ``x W + W x = [L_x(v), L_x(u)]`` (Frobenius): it is nowhere
+        negative.
+        """
+        return curvature_of_quotient(x, u, v, w)
 
     def dist(self, x: Tensor, y: Tensor, *, keepdim: bool = False) -> Tensor:
         """Return ``√(tr x + tr y − 2 tr(x^½ y x^½)^½)``; its gradient at equal points is 0."""

@@ -109,6 +109,16 @@ class CholeskyChart(NamedTuple):
         half = velocity @ self.factor.mT
         return half + half.mT
 
+    def pull_second(self, first: Tensor, second: Tensor) -> Tensor:
+        """Return ``Z Lᵀ + L Zᵀ + X Yᵀ + Y Xᵀ``, ``Z = 𝔻(L) 𝔻(A) 𝔻(B)``, of coordinates A and B.
+
+        ``X = ⌊A⌋ + 𝔻(L) 𝔻(A)``, and Y of B likewise.
+        """
+        scale, a, b = _diagonal(self.factor), _diagonal(first), _diagonal(second)
+        product = _with_diagonal(first, scale * a) @ _with_diagonal(second, scale * b).mT
+        half = product + (scale * a * b)[..., :, None] * self.factor.mT
+        return half + half.mT
+
     def pull_adjoint(self, g: Tensor) -> Tensor:
         """Return C with ``⟨C, B⟩ = ⟨g, pull(B)⟩`` for lower triangular B (sums over entries)."""
         product = (g + g.mT) @ self.factor

@@ -55,6 +55,10 @@ class Chart(Protocol):
         """Return the symmetric ``v`` that ``push`` takes there."""
         ...
 
+    def pull_second(self, first: Tensor, second: Tensor) -> Tensor:
+        """Return the symmetric second derivative of the point along two coordinates."""
+        ...
+
     def pull_adjoint(self, g: Tensor) -> Tensor:
         """Return C with ``⟨C, B⟩ = ⟨g, pull(B)⟩`` for all coordinates B (sums over entries)."""
         ...
@@ -161,6 +165,15 @@ class FlatSPD(GyrovectorSpace, SymmetricPositiveDefinite, Generic[AnyChart]):
     def retr_transp(self, x: Tensor, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Return the same as ``expmap_transp``."""
         return self.expmap_transp(x, u, v)
+
+    def christoffel(self, x: Tensor, u: Tensor, v: Tensor) -> Tensor:
+        """Return ``−D²φ⁻¹[Dφ_x u, Dφ_x v]``."""
+        chart = self._at(x)
+        return -chart.pull_second(chart.push(u), chart.push(v))
+
+    def riemann(self, x: Tensor, u: Tensor, v: Tensor, w: Tensor) -> Tensor:
+        """Return 0: the space is flat."""
+        return torch.zeros_like(x + u + v + w)
 
     def dist2(self, x: Tensor, y: Tensor, *, keepdim: bool = False) -> Tensor:
         """Return ``‖φ(x) − φ(y)‖²``."""

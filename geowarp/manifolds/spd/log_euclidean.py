@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ..linalg import sym
-from ..linalg.eigenfunction import frechet_derivative, symmetric_function
+from ..linalg.eigenfunction import frechet_derivative, second_frechet_derivative, symmetric_function
 from ..linalg.spectral import exp, log
 from ..linalg.threads import over_threads
 from .flat import FlatSPD
@@ -50,6 +50,10 @@ class _LogarithmChart(NamedTuple):
     def pull(self, coordinates: Tensor) -> Tensor:
         known = (self.log_eigenvalues, self.vectors)
         return frechet_derivative(self.logarithm, coordinates, exp, decomposition=known)
+
+    def pull_second(self, first: Tensor, second: Tensor) -> Tensor:
+        known = (self.log_eigenvalues, self.vectors)
+        return second_frechet_derivative(self.logarithm, first, second, exp, decomposition=known)
 
     def pull_adjoint(self, g: Tensor) -> Tensor:
         return self.pull(sym(g))
