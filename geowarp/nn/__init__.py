@@ -30,7 +30,15 @@ from .distance_attention import (
     manifold_attention,
     manifold_attention_weights,
 )
-from .fairness import FisherPotential, LinearPotential, ParityPotential, StackedPotential
+from .fairness import (
+    DotProduct,
+    FairAttention,
+    FisherPotential,
+    LinearPotential,
+    ParityPotential,
+    StackedPotential,
+    WarpedScore,
+)
 from .gains import low_rank_gain
 from .generation import GenerationSettings
 from .gyro import (
@@ -106,9 +114,11 @@ __all__ = [
     "Decoder",
     "Distance",
     "DistanceScore",
+    "DotProduct",
     "DotSimilarity",
     "EmbeddingClassifier",
     "FactorHomomorphisms",
+    "FairAttention",
     "FisherPotential",
     "FlexAttention",
     "FrechetMean",
@@ -159,13 +169,14 @@ __all__ = [
     "Score",
     "SpanMethod",
     "SquaredDistance",
-    "SubspaceClassifier",
     "StackedPotential",
+    "SubspaceClassifier",
     "Synapse",
     "TangentMean",
     "Temperature",
     "Uniform",
     "VectorEncoder",
+    "WarpedScore",
     "attention_entropy",
     "attention_off",
     "balance",

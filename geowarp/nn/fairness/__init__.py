@@ -1,6 +1,17 @@
 """Potentials that stretch a metric where a bias lives, and what is built on them."""
 
+from .dot_product import DotProduct
+from .fair_attention import FairAttention
 from .parity_potential import ParityPotential
 from .potentials import FisherPotential, LinearPotential, StackedPotential
+from .score import WarpedScore
 
-__all__ = ["FisherPotential", "LinearPotential", "ParityPotential", "StackedPotential"]
+__all__ = [
+    "DotProduct",
+    "FairAttention",
+    "FisherPotential",
+    "LinearPotential",
+    "ParityPotential",
+    "StackedPotential",
+    "WarpedScore",
+]
