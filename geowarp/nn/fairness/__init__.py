@@ -2,6 +2,7 @@
 
 from .dot_product import DotProduct
 from .fair_attention import FairAttention
+from .learned_potential import LearnedPotential
 from .parity_potential import ParityPotential
 from .potentials import FisherPotential, LinearPotential, StackedPotential
 from .score import WarpedScore
@@ -10,6 +11,7 @@ __all__ = [
     "DotProduct",
     "FairAttention",
     "FisherPotential",
+    "LearnedPotential",
     "LinearPotential",
     "ParityPotential",
     "StackedPotential",
