@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ...errors import UnavailableError
-from .differentiation import once_differentiable
+from .differentiation import once_differentiable, without_derivative
 from .elementary import sym
 from .spectral import inverse_sqrt
 from .threads import over_threads
@@ -116,21 +116,7 @@ class _SecondDerivative(torch.autograd.Function):
 
         at_first = along(second) if ctx.needs_input_grad[1] else None
         at_second = along(first) if ctx.needs_input_grad[2] else None
-        return torch.zeros_like(grad), at_first, at_second, None, None, None  # _Fixed raises for the first
-
-
-class _Fixed(torch.autograd.Function):
-    """The matrix as it is; whoever differentiates a second derivative by it is told."""
-
-    @staticmethod
-    def forward(ctx: Any, matrix: Tensor) -> Tensor:
-        return matrix.view_as(matrix)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> None:
-        raise UnavailableError(
-            "second_frechet_derivative has no derivative in its matrix; take finite differences instead"
-        )
+        return torch.zeros_like(grad), at_first, at_second, None, None, None  # whose source raises
 
 
 class _SymmetricFunction(torch.autograd.Function):
@@ -258,7 +244,8 @@ def second_frechet_derivative(
     with torch.no_grad():
         eigenvalues, vectors = decomposition or over_threads(torch.linalg.eigh, matrix)
     matrix, first, second = torch.broadcast_tensors(matrix, first, second)
-    fixed = _Fixed.apply(matrix)  # type: ignore[no-untyped-call]
+    message = "second_frechet_derivative has no derivative in its matrix; take finite differences instead"
+    fixed = without_derivative(matrix.detach(), message, matrix)
     value: Tensor = _SecondDerivative.apply(  # type: ignore[no-untyped-call]
         fixed, first, second, eigenvalues, vectors, function
     )
