@@ -19,6 +19,7 @@ from .spsd import SPSD
 from .stiefel import Stiefel
 from .stiefel_log import StiefelLogarithm, stiefel_logarithm
 from .stiefel_metric import AlphaMetric, CanonicalMetric, EuclideanMetric, StiefelMetric
+from .warped import FairnessWarped, WarpedDistance, WarpedGeodesic
 
 __all__ = [
     "QR",
@@ -32,6 +33,7 @@ __all__ = [
     "Euclidean",
     "EuclideanMetric",
     "Exponential",
+    "FairnessWarped",
     "Grassmann",
     "GrassmannProjectors",
     "GyrovectorSpace",
@@ -50,6 +52,8 @@ __all__ = [
     "Stiefel",
     "StiefelLogarithm",
     "StiefelMetric",
+    "WarpedDistance",
+    "WarpedGeodesic",
     "karcher_mean",
     "stiefel_logarithm",
 ]

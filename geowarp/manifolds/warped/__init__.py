@@ -1,0 +1,7 @@
+"""Manifolds with the points of a base manifold under another metric, which functions on it define."""
+
+from .bounds import WarpedDistance
+from .fairness import FairnessWarped
+from .geodesic_solution import WarpedGeodesic
+
+__all__ = ["FairnessWarped", "WarpedDistance", "WarpedGeodesic"]

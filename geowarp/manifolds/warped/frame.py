@@ -1,0 +1,79 @@
+"""Tangent vectors along a path as vectors of the tangent space at one point."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..._geoopt import geoopt
+
+__all__ = ["Frame", "path_ends", "path_steps"]
+
+
+def path_steps(points: Tensor, ndim: int) -> tuple[Tensor, Tensor]:
+    """Return the starts and the ends of the segments of paths ``(B, N + 1, *point)``.
+
+    Example:
+        >>> path_steps(torch.arange(3.0)[None], 0)
+        (tensor([[0., 1.]]), tensor([[1., 2.]]))
+    """
+    axis, count = points.ndim - ndim - 1, points.shape[points.ndim - ndim - 1]
+    return points.narrow(axis, 0, count - 1), points.narrow(axis, 1, count - 1)
+
+
+def path_ends(points: Tensor, ndim: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the first point, those between the ends, and the last one, each with its dimension of a path.
+
+    Example:
+        >>> path_ends(torch.arange(4.0)[None], 0)
+        (tensor([[0.]]), tensor([[1., 2.]]), tensor([[3.]]))
+    """
+    axis, count = points.ndim - ndim - 1, points.shape[points.ndim - ndim - 1]
+    first, inner, last = points.split([1, count - 2, 1], axis)
+    return first, inner, last
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The tangent space at one point of each of B paths, flat: vectors ``(B, M, p)`` of p entries.
+
+    The base manifold's transport takes tangent vectors along the path there and back. Where it is no isometry
+    the frame is only approximately one, which a search bears and its solution does not depend on.
+    """
+
+    base: geoopt.Manifold
+    point: Tensor
+    """``(B, *point)``."""
+
+    @property
+    def ndim(self) -> int:
+        """How many dimensions a point has."""
+        return int(self.base.ndim)
+
+    def into(self, x: Tensor, vectors: Tensor) -> Tensor:
+        """Return tangent vectors at x, ``(B, ..., *point)``, in the frame, ``(B, ..., p)``."""
+        moved: Tensor = self.base.transp(x, self._beside(vectors), vectors)
+        return moved.flatten(moved.ndim - self.ndim) if self.ndim else moved[..., None]
+
+    def out_of(self, x: Tensor, vectors: Tensor) -> Tensor:
+        """Return vectors ``(B, ..., p)`` as tangent vectors at x, ``(B, ..., *point)``."""
+        shaped = self._shaped(vectors)
+        moved: Tensor = self.base.transp(self._beside(shaped), x, shaped)
+        return moved
+
+    def lower(self, vectors: Tensor) -> Tensor:
+        """Return the covectors, whose products with vectors are the base metric, ``(B, ..., p)``."""
+        shaped = self._shaped(vectors)
+        with torch.enable_grad():
+            probe = torch.zeros_like(shaped).requires_grad_()
+            product = self.base.inner(self._beside(shaped), probe, shaped)
+            (covector,) = torch.autograd.grad(product.sum(), probe)
+        lowered: Tensor = covector.reshape(vectors.shape)
+        return lowered
+
+    def _shaped(self, vectors: Tensor) -> Tensor:
+        return vectors.reshape(*vectors.shape[:-1], *self.point.shape[1:])
+
+    def _beside(self, vectors: Tensor) -> Tensor:
+        between = vectors.ndim - self.ndim - 1
+        return self.point.reshape(-1, *(1,) * between, *self.point.shape[1:])

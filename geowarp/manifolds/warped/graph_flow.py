@@ -1,0 +1,110 @@
+"""Geodesics of ``g + Σ db_k ⊗ db_k`` from a point and a velocity: a variational integrator, extrapolated."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ..._geoopt import geoopt
+from ..linalg.dimensions import append_dimensions
+from .extrapolation import halvings, romberg
+from .graph_metric import gradients, lowered
+from .potential import Potential, kept_graph
+
+__all__ = ["extrapolated_end", "graph_flow"]
+
+_NEWTON = 15
+
+
+def extrapolated_end(base: geoopt.Manifold, flow: Callable[[int], Tensor], segments: int) -> Tensor:
+    """Return the limit of the ends ``(B, *point)`` that a flow of 4, 8, ..., N steps reaches.
+
+    The errors must be a series in 1/N²; they are extrapolated in the tangent space at the last end.
+
+    Example:
+        >>> from geowarp.manifolds import Euclidean
+        >>> extrapolated_end(Euclidean(0), lambda n: torch.tensor([1 + n**-2]), 8)
+        tensor([1.])
+    """
+    ends = [flow(level) for level in halvings(segments)]
+    last: Tensor = ends[-1]
+    limit, _ = romberg([*(base.logmap(last, end) for end in ends[:-1]), torch.zeros_like(last)])
+    end: Tensor = base.expmap(last, limit)
+    return end
+
+
+def graph_flow(base: geoopt.Manifold, potential: Potential, x: Tensor, u: Tensor, steps: int) -> Tensor:
+    """Return where the geodesic of velocity u from x, ``(B, *point)``, is at time 1, after so many steps.
+
+    The discrete Euler–Lagrange equations of the energy ``Σ d_g(x_i, x_{i+1})² + ‖b(x_{i+1}) − b(x_i)‖²``: of
+    x_i and its impulse q_i, the next point is ``exp_{x_i}(q_i − Σ s_k grad b_k(x_i))``, where K numbers
+    ``s = b(x_{i+1}) − b(x_i)`` are solved for by Newton's method, and its impulse is
+    ``−log_{x_{i+1}}(x_i) + Σ s_k grad b_k(x_{i+1})``. The method is of order 2, symmetric and symplectic.
+
+    References:
+        Marsden, West, Discrete mechanics and variational integrators, Acta Numerica 10 (2001), section 1.
+
+    Example:
+        >>> from geowarp.manifolds import Euclidean
+        >>> x, u = torch.zeros(1, 2), torch.tensor([[1.0, 2.0]])
+        >>> graph_flow(Euclidean(1), lambda x: 3 * x[..., :1], x, u, 4)  # a linear b: straight lines
+        tensor([[1., 2.]])
+    """
+    ndim, graph = int(base.ndim), kept_graph(x, u)
+    values, lifts = gradients(base, potential, x, create_graph=graph)
+    impulse = lowered(base, x, lifts, u / steps)
+    rise = torch.zeros_like(values)
+    for _ in range(steps):
+        rise = _rise(base, potential, x, impulse, values, lifts, rise)
+        before, x = x, _end(base, x, impulse, lifts, rise)
+        values, lifts = gradients(base, potential, x, create_graph=graph)
+        impulse = (append_dimensions(rise, ndim) * lifts).sum(-ndim - 1) - base.logmap(x, before)
+    return x
+
+
+def _end(base: geoopt.Manifold, x: Tensor, impulse: Tensor, lifts: Tensor, rise: Tensor) -> Tensor:
+    ndim = int(base.ndim)
+    end: Tensor = base.expmap(x, impulse - (append_dimensions(rise, ndim) * lifts).sum(-ndim - 1))
+    return end
+
+
+def _rise(
+    base: geoopt.Manifold,
+    potential: Potential,
+    x: Tensor,
+    impulse: Tensor,
+    values: Tensor,
+    lifts: Tensor,
+    guess: Tensor,
+) -> Tensor:
+    """Return the s with ``b(end(s)) − b(x) = s``; its derivatives are those of the last Newton step."""
+
+    def departure(rise: Tensor) -> Tensor:
+        return potential(_end(base, x, impulse, lifts, rise)) - values - rise
+
+    rise, slope = guess.detach(), torch.zeros(())
+    eps, before = torch.finfo(x.dtype).eps, torch.inf
+    for _ in range(_NEWTON):
+        gap, slope = _linearized(departure, rise)
+        change = torch.linalg.solve(slope, gap[..., None])[..., 0]
+        size = float((change.abs() / (1 + rise.abs() + values.detach().abs())).amax()) if len(x) else 0.0
+        rise = rise - change
+        if size < 4 * eps or not size < before:
+            break
+        before = size
+    if not kept_graph(x, impulse, values, lifts):
+        return rise
+    exact: Tensor = rise - torch.linalg.solve(slope, departure(rise)[..., None])[..., 0]
+    return exact
+
+
+def _linearized(function: Callable[[Tensor], Tensor], at: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the values ``(B, K)`` and the derivatives ``(B, K, K)``, both without a graph."""
+    with torch.enable_grad():
+        variable = at.detach().requires_grad_()
+        values = function(variable)
+        count = values.shape[-1]
+        rows = [
+            torch.autograd.grad(values[..., k].sum(), variable, retain_graph=True)[0] for k in range(count)
+        ]
+    return values.detach(), torch.stack(rows, -2)

@@ -1,0 +1,131 @@
+"""A manifold with the points of another one and a metric of its own."""
+
+import torch
+from torch import Tensor
+
+from ..._geoopt import geoopt
+from ...errors import GeowarpError
+from ..base import Manifold
+from ..component import Component, expression
+from ..sampling import shape_of
+from .extrapolation import halvings
+from .geodesic_solution import GeodesicSolver
+
+__all__ = ["OverBase", "pairwise"]
+
+
+def pairwise(base: geoopt.Manifold, x: Tensor, y: Tensor) -> Tensor:
+    """Return all distances ``(..., N, M)`` of a manifold of geowarp or of geoopt.
+
+    Example:
+        >>> from geowarp.manifolds import Euclidean
+        >>> pairwise(Euclidean(1), torch.zeros(1, 2), torch.eye(2))
+        tensor([[1., 1.]])
+    """
+    ndim = int(base.ndim)
+    if isinstance(base, Manifold):
+        return base.cdist(x, y)
+    distance: Tensor = base.dist(x.unsqueeze(-ndim - 1), y.unsqueeze(-ndim - 2))
+    return distance
+
+
+class OverBase(Manifold):
+    """The points, tangent spaces, retraction and transport of a base manifold, under another metric.
+
+    None of these depends on the metric: a retraction of the base is one here, and the transport of the base
+    takes tangent vectors to tangent vectors, though it is no isometry here.
+
+    Args:
+        base: a manifold of geowarp or of geoopt.
+        segments: of the discrete geodesics.
+
+    Raises:
+        GeowarpError: for a base that is no manifold, and a number of segments that is not 4, 8, 16, ...
+    """
+
+    def __init__(self, base: geoopt.Manifold, segments: int) -> None:
+        super().__init__()
+        if not isinstance(base, geoopt.Manifold):
+            kind = base.__name__ if isinstance(base, type) else type(base).__name__
+            raise GeowarpError(f"{self.name}: the base is of the kind {kind}; give one such as Euclidean(1)")
+        if not isinstance(segments, int) or segments < 4 or segments & (segments - 1):
+            raise GeowarpError(
+                f"{self.name}: segments = {segments!r}; it is a power of 2, at least 4, such as 32"
+            )
+        self.base, self.ndim = base, int(base.ndim)
+        self._solver, self.segments = GeodesicSolver(segments), halvings(segments)[-1]
+
+    def dim(self, shape: tuple[int, ...]) -> int:
+        """Return the dimension of the base."""
+        return int(self._part.call("dim", shape))
+
+    def point_residual(self, x: Tensor) -> Tensor:
+        """Return that of the base."""
+        return self._size(self._part.point_residual(x))
+
+    def tangent_residual(self, x: Tensor, u: Tensor) -> Tensor:
+        """Return that of the base."""
+        return self._size(self._part.tangent_residual(x, u))
+
+    def unchecked_residual(self, x: Tensor) -> Tensor:
+        """Return that of the base."""
+        return self.base.unchecked_residual(x) if isinstance(self.base, Manifold) else self.point_residual(x)
+
+    def projx(self, x: Tensor) -> Tensor:
+        """Return the projection of the base."""
+        return self._part.call("projx", x)  # type: ignore[no-any-return]
+
+    def proju(self, x: Tensor, u: Tensor) -> Tensor:
+        """Return the projection of the base: the tangent spaces are its own."""
+        return self._part.call("proju", x, u)  # type: ignore[no-any-return]
+
+    def retr(self, x: Tensor, u: Tensor) -> Tensor:
+        """Return the retraction of the base, which is of first order under every metric."""
+        return self._part.call("retr", x, u)  # type: ignore[no-any-return]
+
+    def transp(self, x: Tensor, y: Tensor, v: Tensor) -> Tensor:
+        """Return the transport of the base: linear and tangent, and no isometry of this metric."""
+        return self._part.call("transp", x, y, v)  # type: ignore[no-any-return]
+
+    def retr_transp(self, x: Tensor, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Return those of the base."""
+        return self._part.call("retr_transp", x, u, v)  # type: ignore[no-any-return]
+
+    def origin_point(self, shape: tuple[int, ...]) -> Tensor:
+        """Return the origin of the base."""
+        return self._part.call("origin", *shape).as_subclass(Tensor)  # type: ignore[no-any-return]
+
+    def initial_mean(self, x: Tensor, weights: Tensor) -> Tensor:
+        """Return where the base starts."""
+        return (
+            self.base.initial_mean(x, weights)
+            if isinstance(self.base, Manifold)
+            else super().initial_mean(x, weights)
+        )
+
+    def random(
+        self,
+        *size: int | tuple[int, ...],
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Return random points of the base."""
+        points = self._part.random(shape_of(size), generator, dtype=dtype, device=device)
+        return geoopt.ManifoldTensor(points.as_subclass(Tensor), manifold=self)  # type: ignore[no-any-return]
+
+    def _check_shape(self, shape: tuple[int, ...], name: str) -> tuple[bool, str | None]:
+        return self.base._check_shape(shape, name)  # type: ignore[no-any-return]
+
+    @property
+    def _part(self) -> Component:
+        return Component(0, self.base, ())
+
+    def _size(self, residual: Tensor) -> Tensor:
+        if isinstance(self.base, Manifold):
+            return residual
+        dims = tuple(range(-self.ndim, 0))
+        return residual.square().sum(dims).sqrt() if dims else residual.abs()
+
+    def _base_expression(self) -> str:
+        return expression(self.base)
