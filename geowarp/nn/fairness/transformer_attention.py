@@ -54,12 +54,20 @@ class FairLayer:
         """Let a module of attention use it no longer."""
         module.__dict__.pop(_ATTRIBUTE, None)
 
+    def changes(self, key: Tensor) -> bool:
+        """Return whether α and the words of the text change anything, after checking that these are known."""
+        if self.setting.alpha == 0:
+            return False
+        self._check_labels(key)
+        return self.setting.present
+
     def warped(self, query: Tensor, key: Tensor, scaling: float) -> tuple[Tensor, Tensor]:
         """Return queries and keys of G dimensions more, at least, a multiple of 8 in all."""
         setting, groups = self.setting, len(self.setting.sizes)
         prototypes = parity_prototypes(groups, dtype=torch.float32, device=query.device)
         height = self._potential(query, scaling, prototypes)
-        labels = self._labels(key)
+        assert setting.labels is not None
+        labels = setting.labels.to(key.device)
         of_keys = torch.where((labels >= 0)[..., None], prototypes[labels.clamp_min(0)], 0.0)[:, None]
         lowered = -setting.alpha * of_keys.square().sum(-1, keepdim=True)
         rest = -(query.shape[-1] + groups) % 8
@@ -76,7 +84,7 @@ class FairLayer:
         divergences = group_divergences(logits.split(self.setting.sizes, -1), self.setting.mode, 1.0)
         return parity_values(divergences, self.setting.alpha, prototypes)
 
-    def _labels(self, key: Tensor) -> Tensor:
+    def _check_labels(self, key: Tensor) -> None:
         labels, expected = self.setting.labels, (key.shape[0], key.shape[2])
         if labels is None or tuple(labels.shape) != expected:
             given = None if labels is None else tuple(labels.shape)
@@ -84,7 +92,6 @@ class FairLayer:
                 f"fair_transformer: the keys are of {expected[0]} sequences of {expected[1]} tokens, and the "
                 f"words that are known of {given}; call the whole model, with use_cache=False"
             )
-        return labels.to(key.device)
 
 
 def fair_attention_forward(
@@ -110,7 +117,7 @@ def fair_attention_forward(
             "fair_transformer(model, tokenizer, groups, alpha)"
         )
     width, scaling = value.shape[-1], query.shape[-1] ** -0.5 if scaling is None else scaling
-    if layer.setting.alpha > 0 and layer.setting.present:
+    if layer.changes(key):
         query, key = layer.warped(query, key, scaling)
         value = F.pad(value, (0, max(0, key.shape[-1] - width)))
     weights = _weights.get()
