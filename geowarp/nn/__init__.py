@@ -31,14 +31,17 @@ from .distance_attention import (
     manifold_attention_weights,
 )
 from .fairness import (
+    BiasSubmanifold,
     DotProduct,
     FairAttention,
     FisherPotential,
     LearnedPotential,
     LinearPotential,
     ParityPotential,
+    PrincipalGeodesics,
     StackedPotential,
     WarpedScore,
+    ZeroSet,
 )
 from .gains import low_rank_gain
 from .generation import GenerationSettings
@@ -104,6 +107,7 @@ __all__ = [
     "Aggregation",
     "BDHConfig",
     "BDHState",
+    "BiasSubmanifold",
     "BlockRotation",
     "Blockwise",
     "Centroid",
@@ -157,6 +161,7 @@ __all__ = [
     "ParityPotential",
     "Pooling",
     "PowerActivation",
+    "PrincipalGeodesics",
     "ProjectionBlock",
     "ProjectionEmbedding",
     "ProjectionMap",
@@ -179,6 +184,7 @@ __all__ = [
     "Uniform",
     "VectorEncoder",
     "WarpedScore",
+    "ZeroSet",
     "attention_entropy",
     "attention_off",
     "balance",

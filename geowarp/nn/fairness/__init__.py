@@ -1,19 +1,25 @@
 """Potentials that stretch a metric where a bias lives, and what is built on them."""
 
+from .bias_submanifold import BiasSubmanifold
 from .dot_product import DotProduct
 from .fair_attention import FairAttention
 from .learned_potential import LearnedPotential
 from .parity_potential import ParityPotential
 from .potentials import FisherPotential, LinearPotential, StackedPotential
+from .principal_geodesics import PrincipalGeodesics
 from .score import WarpedScore
+from .zero_set import ZeroSet
 
 __all__ = [
+    "BiasSubmanifold",
     "DotProduct",
     "FairAttention",
     "FisherPotential",
     "LearnedPotential",
     "LinearPotential",
     "ParityPotential",
+    "PrincipalGeodesics",
     "StackedPotential",
     "WarpedScore",
+    "ZeroSet",
 ]
