@@ -1,4 +1,4 @@
-"""Christoffel symbols and curvature of a metric matrix in coordinates, by automatic differentiation of it alone."""
+"""Christoffel symbols and curvature of a metric matrix in coordinates, by its automatic derivatives alone."""
 
 from collections.abc import Callable
 
