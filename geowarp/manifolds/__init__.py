@@ -19,7 +19,7 @@ from .spsd import SPSD
 from .stiefel import Stiefel
 from .stiefel_log import StiefelLogarithm, stiefel_logarithm
 from .stiefel_metric import AlphaMetric, CanonicalMetric, EuclideanMetric, StiefelMetric
-from .warped import FairnessWarped, WarpedDistance, WarpedGeodesic
+from .warped import ConformalWarped, FairnessWarped, WarpedDistance, WarpedGeodesic
 
 __all__ = [
     "QR",
@@ -30,6 +30,7 @@ __all__ = [
     "BuresWassersteinSPD",
     "CanonicalMetric",
     "Cayley",
+    "ConformalWarped",
     "Euclidean",
     "EuclideanMetric",
     "Exponential",

@@ -9,7 +9,7 @@ from ..._geoopt import geoopt
 from ..linalg import safe_sqrt
 from ..linalg.dimensions import append_dimensions
 from ..linalg.quadrature import gauss_legendre
-from .potential import Potential, kept_graph
+from .potential import Potential
 
 __all__ = ["WarpedDistance", "base_geodesic_length"]
 
@@ -34,7 +34,9 @@ class WarpedDistance(NamedTuple):
     """The length of the geodesic of the base manifold, ``(...)``."""
 
 
-def base_geodesic_length(base: geoopt.Manifold, potential: Potential, x: Tensor, y: Tensor) -> Tensor:
+def base_geodesic_length(
+    base: geoopt.Manifold, potential: Potential, x: Tensor, y: Tensor, *, keeps_graph: bool = False
+) -> Tensor:
     """Return ``∫ √(|γ̇|² + |(b∘γ)'|²) dt`` of the geodesics γ of the base, ``(...)``, b scaled by √α.
 
     By the Gauss–Legendre rule of 16 nodes, exact to rounding for smooth potentials of moderate slope.
@@ -44,7 +46,7 @@ def base_geodesic_length(base: geoopt.Manifold, potential: Potential, x: Tensor,
         >>> base_geodesic_length(Euclidean(1), lambda x: 2 * x, torch.zeros(1), torch.ones(1))
         tensor(2.2361)
     """
-    ndim, graph = int(base.ndim), kept_graph(x, y)
+    ndim = int(base.ndim)
     velocity = base.logmap(x, y)
     square = base.dist2(x, y)
     times, weights = (
@@ -56,10 +58,10 @@ def base_geodesic_length(base: geoopt.Manifold, potential: Potential, x: Tensor,
         heights = potential(base.expmap(start, append_dimensions(time, ndim) * direction))
         rates = [
             torch.autograd.grad(
-                height.sum(), time, retain_graph=True, create_graph=graph, materialize_grads=True
+                height.sum(), time, retain_graph=True, create_graph=keeps_graph, materialize_grads=True
             )[0]
             for height in heights.unbind(-1)
             if height.requires_grad
         ]
     speeds = safe_sqrt(square[..., None] + sum(rate.square() for rate in rates))
-    return (weights * (speeds if graph else speeds.detach())).sum(-1)
+    return (weights * (speeds if keeps_graph else speeds.detach())).sum(-1)

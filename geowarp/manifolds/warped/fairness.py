@@ -11,22 +11,20 @@ from ..._warn import warn
 from ...errors import FairnessWarning, GeowarpError
 from ..component import fingerprint
 from ..linalg import safe_sqrt
-from ..linalg.broadcasting import broadcast_shapes
 from ..linalg.differentiation import without_derivative
-from ..linalg.dimensions import append_dimensions
 from . import curvature
 from .bounds import WarpedDistance, base_geodesic_length
 from .geodesic_solution import WarpedGeodesic
-from .graph_flow import extrapolated_end, graph_flow
+from .graph_flow import graph_flow
 from .graph_metric import gradients, raised
 from .graph_paths import GraphPaths
 from .over_base import OverBase, pairwise
-from .potential import Potential, check_values, differentials, identity, kept_graph
+from .potential import Potential, check_values, differentials, identity
 
 __all__ = ["FairnessWarped"]
 
 _MODES = ("geodesic", "chord", "upper")
-_NO_DERIVATIVE = (
+NO_DERIVATIVE = (
     "the logarithm of a warped metric has no derivative; differentiate dist2, whose gradient by x is "
     "−2 logmap(x, y)"
 )
@@ -256,19 +254,13 @@ class FairnessWarped(OverBase):
         velocity = self.solve_geodesic(x, y).velocity
         if not self._graph(x, y):
             return velocity
-        return without_derivative(velocity, _NO_DERIVATIVE, x, y, self._scaled(x))
+        return without_derivative(velocity, NO_DERIVATIVE, x, y, self._scaled(x))
 
     def expmap(self, x: Tensor, u: Tensor) -> Tensor:
         """Return the end of the geodesic of velocity u, by the integrator that ``graph_flow`` describes."""
         if self._plain:
             return self.base.expmap(x, u)  # type: ignore[no-any-return]
-        batch = broadcast_shapes(x.shape[: x.ndim - self.ndim], u.shape[: u.ndim - self.ndim])
-        point = x.shape[x.ndim - self.ndim :]
-        x, u = (part.expand(*batch, *point).reshape(-1, *point) for part in (x, u))
-        end = extrapolated_end(
-            self.base, lambda steps: graph_flow(self.base, self._scaled, x, u, steps), self.segments
-        )
-        return end.reshape(*batch, *point)
+        return self._flowed(graph_flow, self._scaled, x, u)
 
     # --- curvature ---
 
@@ -300,17 +292,12 @@ class FairnessWarped(OverBase):
         """Return ``√α b(x)``."""
         return self.potential_values(x) * self.alpha.to(device=x.device, dtype=x.dtype).sqrt()
 
-    def _graph(self, *tensors: Tensor | None) -> bool:
-        """Return whether a result may be differentiated, by tensors or by what the metric has learned."""
-        own = (self.alpha, *self.parameters())
-        return kept_graph(*tensors, *own)
+    def _learned(self) -> tuple[Tensor, ...]:
+        return (self.alpha, *self.parameters())
 
     def _contract(self, slope: Tensor, u: Tensor) -> Tensor:
         product = slope * u.unsqueeze(-self.ndim - 1)
         return product.flatten(product.ndim - self.ndim).sum(-1) if self.ndim else product
-
-    def _keep(self, value: Tensor, keepdim: bool) -> Tensor:
-        return append_dimensions(value, self.ndim) if keepdim else value
 
     def _squared_chord(self, x: Tensor, y: Tensor) -> Tensor:
         rise = self._scaled(x) - self._scaled(y)
@@ -320,7 +307,7 @@ class FairnessWarped(OverBase):
         return safe_sqrt(self._squared_chord(x, y))
 
     def _upper(self, x: Tensor, y: Tensor) -> Tensor:
-        return base_geodesic_length(self.base, self._scaled, x, y)
+        return base_geodesic_length(self.base, self._scaled, x, y, keeps_graph=self._graph(x, y))
 
     def _geodesic_length(self, x: Tensor, y: Tensor) -> Tensor:
         return self.solve_geodesic(x, y).distance
@@ -340,7 +327,8 @@ def _chosen(potential: Potential, alpha: float | Sequence[float] | Tensor | None
         if first.numel() and second.numel() and not bool((first == second).all()):
             warn(
                 f"FairnessWarped: alpha = {first.tolist()}, but the potential was made for "
-                f"{second.tolist()}, and its parity does not hold; leave alpha out, or make the potential with it",
+                f"{second.tolist()}, and its parity does not hold; leave alpha out, or make the potential "
+                "with it",
                 FairnessWarning,
             )
     return alpha

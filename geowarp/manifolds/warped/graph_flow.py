@@ -9,7 +9,7 @@ from ..._geoopt import geoopt
 from ..linalg.dimensions import append_dimensions
 from .extrapolation import halvings, romberg
 from .graph_metric import gradients, lowered
-from .potential import Potential, kept_graph
+from .potential import Potential
 
 __all__ = ["extrapolated_end", "graph_flow"]
 
@@ -33,13 +33,29 @@ def extrapolated_end(base: geoopt.Manifold, flow: Callable[[int], Tensor], segme
     return end
 
 
-def graph_flow(base: geoopt.Manifold, potential: Potential, x: Tensor, u: Tensor, steps: int) -> Tensor:
+def graph_flow(
+    base: geoopt.Manifold,
+    potential: Potential,
+    x: Tensor,
+    u: Tensor,
+    steps: int,
+    *,
+    keeps_graph: bool = False,
+) -> Tensor:
     """Return where the geodesic of velocity u from x, ``(B, *point)``, is at time 1, after so many steps.
 
     The discrete Euler–Lagrange equations of the energy ``Σ d_g(x_i, x_{i+1})² + ‖b(x_{i+1}) − b(x_i)‖²``: of
     x_i and its impulse q_i, the next point is ``exp_{x_i}(q_i − Σ s_k grad b_k(x_i))``, where K numbers
     ``s = b(x_{i+1}) − b(x_i)`` are solved for by Newton's method, and its impulse is
     ``−log_{x_{i+1}}(x_i) + Σ s_k grad b_k(x_{i+1})``. The method is of order 2, symmetric and symplectic.
+
+    Args:
+        base: the base manifold.
+        potential: √α b, maps ``(..., *point)`` to ``(..., K)``.
+        x: the start.
+        u: the velocity.
+        steps: their number.
+        keeps_graph: whether the end is to be differentiated, by x, u or what the potential has learned.
 
     References:
         Marsden, West, Discrete mechanics and variational integrators, Acta Numerica 10 (2001), section 1.
@@ -50,14 +66,14 @@ def graph_flow(base: geoopt.Manifold, potential: Potential, x: Tensor, u: Tensor
         >>> graph_flow(Euclidean(1), lambda x: 3 * x[..., :1], x, u, 4)  # a linear b: straight lines
         tensor([[1., 2.]])
     """
-    ndim, graph = int(base.ndim), kept_graph(x, u)
-    values, lifts = gradients(base, potential, x, create_graph=graph)
+    ndim = int(base.ndim)
+    values, lifts = gradients(base, potential, x, create_graph=keeps_graph)
     impulse = lowered(base, x, lifts, u / steps)
     rise = torch.zeros_like(values)
     for _ in range(steps):
-        rise = _rise(base, potential, x, impulse, values, lifts, rise)
+        rise = _rise(base, potential, x, impulse, values, lifts, rise, keeps_graph)
         before, x = x, _end(base, x, impulse, lifts, rise)
-        values, lifts = gradients(base, potential, x, create_graph=graph)
+        values, lifts = gradients(base, potential, x, create_graph=keeps_graph)
         impulse = (append_dimensions(rise, ndim) * lifts).sum(-ndim - 1) - base.logmap(x, before)
     return x
 
@@ -76,6 +92,7 @@ def _rise(
     values: Tensor,
     lifts: Tensor,
     guess: Tensor,
+    keeps_graph: bool,
 ) -> Tensor:
     """Return the s with ``b(end(s)) − b(x) = s``; its derivatives are those of the last Newton step."""
 
@@ -92,7 +109,7 @@ def _rise(
         if size < 4 * eps or not size < before:
             break
         before = size
-    if not kept_graph(x, impulse, values, lifts):
+    if not keeps_graph:
         return rise
     exact: Tensor = rise - torch.linalg.solve(slope, departure(rise)[..., None])[..., 0]
     return exact

@@ -1,5 +1,7 @@
 """A manifold with the points of another one and a metric of its own."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -7,11 +9,17 @@ from ..._geoopt import geoopt
 from ...errors import GeowarpError
 from ..base import Manifold
 from ..component import Component, expression
+from ..linalg.broadcasting import broadcast_shapes
+from ..linalg.dimensions import append_dimensions
 from ..sampling import shape_of
 from .extrapolation import halvings
 from .geodesic_solution import GeodesicSolver
+from .graph_flow import extrapolated_end
+from .potential import Potential, kept_graph
 
 __all__ = ["OverBase", "pairwise"]
+
+Flow = Callable[..., Tensor]
 
 
 def pairwise(base: geoopt.Manifold, x: Tensor, y: Tensor) -> Tensor:
@@ -126,6 +134,28 @@ class OverBase(Manifold):
             return residual
         dims = tuple(range(-self.ndim, 0))
         return residual.square().sum(dims).sqrt() if dims else residual.abs()
+
+    def _learned(self) -> tuple[Tensor, ...]:
+        """Return what the metric depends on beside the point."""
+        return tuple(self.parameters())
+
+    def _graph(self, *tensors: Tensor | None) -> bool:
+        """Return whether a result may be differentiated, by tensors or by what the metric has learned."""
+        return kept_graph(*tensors, *self._learned())
+
+    def _keep(self, value: Tensor, keepdim: bool) -> Tensor:
+        return append_dimensions(value, self.ndim) if keepdim else value
+
+    def _flowed(self, flow: Flow, potential: Potential, x: Tensor, u: Tensor) -> Tensor:
+        """Return the ends ``(..., *point)`` of a flow, extrapolated."""
+        batch = broadcast_shapes(x.shape[: x.ndim - self.ndim], u.shape[: u.ndim - self.ndim])
+        point = x.shape[x.ndim - self.ndim :]
+        graph = self._graph(x, u)
+        x, u = (part.expand(*batch, *point).reshape(-1, *point) for part in (x, u))
+        end = extrapolated_end(
+            self.base, lambda steps: flow(self.base, potential, x, u, steps, keeps_graph=graph), self.segments
+        )
+        return end.reshape(*batch, *point)
 
     def _base_expression(self) -> str:
         return expression(self.base)
