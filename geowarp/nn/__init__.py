@@ -31,7 +31,10 @@ from .distance_attention import (
     manifold_attention_weights,
 )
 from .fairness import (
+    BiasMeasures,
+    BiasReport,
     BiasSubmanifold,
+    Debiased,
     DotProduct,
     FairAttention,
     FisherPotential,
@@ -42,6 +45,7 @@ from .fairness import (
     StackedPotential,
     WarpedScore,
     ZeroSet,
+    debias,
 )
 from .gains import low_rank_gain
 from .generation import GenerationSettings
@@ -107,6 +111,8 @@ __all__ = [
     "Aggregation",
     "BDHConfig",
     "BDHState",
+    "BiasMeasures",
+    "BiasReport",
     "BiasSubmanifold",
     "BlockRotation",
     "Blockwise",
@@ -115,6 +121,7 @@ __all__ = [
     "ClusterContrastiveLoss",
     "ClusterSubspaces",
     "CosineSimilarity",
+    "Debiased",
     "Decay",
     "Decoder",
     "Distance",
@@ -188,6 +195,7 @@ __all__ = [
     "attention_entropy",
     "attention_off",
     "balance",
+    "debias",
     "delta_attention",
     "linear_attention",
     "low_rank_gain",

@@ -1,17 +1,22 @@
 """Potentials that stretch a metric where a bias lives, and what is built on them."""
 
 from .bias_submanifold import BiasSubmanifold
+from .debias import Debiased, debias
 from .dot_product import DotProduct
 from .fair_attention import FairAttention
 from .learned_potential import LearnedPotential
 from .parity_potential import ParityPotential
 from .potentials import FisherPotential, LinearPotential, StackedPotential
 from .principal_geodesics import PrincipalGeodesics
+from .report import BiasMeasures, BiasReport
 from .score import WarpedScore
 from .zero_set import ZeroSet
 
 __all__ = [
+    "BiasMeasures",
+    "BiasReport",
     "BiasSubmanifold",
+    "Debiased",
     "DotProduct",
     "FairAttention",
     "FisherPotential",
@@ -22,4 +27,5 @@ __all__ = [
     "StackedPotential",
     "WarpedScore",
     "ZeroSet",
+    "debias",
 ]
