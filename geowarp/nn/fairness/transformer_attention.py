@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..._extras import import_extra
 from ...errors import GeowarpError
+from ...manifolds.linalg.precision import autocast_off
 from .parity import ParityMode, group_divergences, parity_prototypes, parity_values
 
 __all__ = ["NAME", "FairLayer", "Setting", "recorded_keys", "recorded_weights", "register_fair_attention"]
@@ -24,7 +25,12 @@ _weights: ContextVar[list[Tensor] | None] = ContextVar("weights", default=None)
 
 @dataclass
 class Setting:
-    """What all layers of a model share: α, the mode, and the groups of the tokens that it reads now."""
+    """What all layers of a model share: α, the mode, and the groups of the tokens that it reads now.
+
+    Example:
+        >>> Setting(0.1, "mean", [2, 2]).present
+        False
+    """
 
     alpha: float
     mode: ParityMode
@@ -40,6 +46,13 @@ class FairLayer:
     Args:
         setting: of the model.
         references: the keys of the words of the groups, ``(heads, n, d)``.
+
+    Example:
+        >>> setting = Setting(2.0, "mean", [1, 1], labels=torch.tensor([[-1, 0, 1]]), present=True)
+        >>> layer = FairLayer(setting, torch.tensor([[[3.0], [1.0]]]))
+        >>> query, key = layer.warped(torch.ones(1, 1, 1, 1), torch.tensor([[[[0.0], [3.0], [1.0]]]]), 1.0)
+        >>> query @ key.mT
+        tensor([[[[0., 0., 0.]]]])
     """
 
     def __init__(self, setting: Setting, references: Tensor) -> None:
@@ -64,8 +77,10 @@ class FairLayer:
     def warped(self, query: Tensor, key: Tensor, scaling: float) -> tuple[Tensor, Tensor]:
         """Return queries and keys of G dimensions more, at least, a multiple of 8 in all."""
         setting, groups = self.setting, len(self.setting.sizes)
-        prototypes = parity_prototypes(groups, dtype=torch.float32, device=query.device)
-        height = self._potential(query, scaling, prototypes)
+        dtype = torch.promote_types(query.dtype, torch.float32)
+        prototypes = parity_prototypes(groups, dtype=dtype, device=query.device)
+        with autocast_off(query):
+            height = self._potential(query.to(dtype), scaling, prototypes)
         assert setting.labels is not None
         labels = setting.labels.to(key.device)
         of_keys = torch.where((labels >= 0)[..., None], prototypes[labels.clamp_min(0)], 0.0)[:, None]
@@ -78,9 +93,9 @@ class FairLayer:
 
     def _potential(self, query: Tensor, scaling: float, prototypes: Tensor) -> Tensor:
         """Return b, ``(B, H, N, G − 1)``: logits less ``α‖b − P_g‖²`` are equally large for all groups."""
-        references = self.references.to(query.device, torch.float32)
+        references = self.references.to(query)
         references = references.repeat_interleave(query.shape[1] // references.shape[0], 0)
-        logits = scaling * query.float() @ references.mT
+        logits = scaling * query @ references.mT
         divergences = group_divergences(logits.split(self.setting.sizes, -1), self.setting.mode, 1.0)
         return parity_values(divergences, self.setting.alpha, prototypes)
 
@@ -157,7 +172,12 @@ def _softmax(query: Tensor, key: Tensor, scaling: float, mask: Tensor | None, ca
 
 
 def register_fair_attention() -> None:
-    """Register the attention function, and the mask of ``sdpa`` for it, with transformers."""
+    """Register the attention function, and the mask of ``sdpa`` for it, with transformers.
+
+    Example:
+        >>> NAME
+        'geowarp_fair'
+    """
     transformers = import_extra("transformers", "transformers", "fair_transformer")
     masks = import_extra("transformers.masking_utils", "transformers", "fair_transformer")
     transformers.AttentionInterface.register(NAME, fair_attention_forward)
@@ -166,7 +186,13 @@ def register_fair_attention() -> None:
 
 @contextmanager
 def recorded_keys() -> Iterator[dict[nn.Module, Tensor]]:
-    """Let attention be that of ``sdpa``, and yield the last keys ``(B, heads, M, d)`` of each module."""
+    """Let attention be that of ``sdpa``, and yield the last keys ``(B, heads, M, d)`` of each module.
+
+    Example:
+        >>> with recorded_keys() as keys:
+        ...     keys
+        {}
+    """
     found: dict[nn.Module, Tensor] = {}
     token = _keys.set(found)
     try:
@@ -177,7 +203,13 @@ def recorded_keys() -> Iterator[dict[nn.Module, Tensor]]:
 
 @contextmanager
 def recorded_weights() -> Iterator[list[Tensor]]:
-    """Yield the weights ``(B, heads, N, M)`` of the modules that are called, one after another."""
+    """Yield the weights ``(B, heads, N, M)`` of the modules that are called, one after another.
+
+    Example:
+        >>> with recorded_weights() as weights:
+        ...     weights
+        []
+    """
     found: list[Tensor] = []
     token = _weights.set(found)
     try:

@@ -24,6 +24,11 @@ class WordLabels:
     Raises:
         GeowarpError: for fewer than two groups, an empty one, a word that is not one token of the vocabulary,
             which is named with its pieces, and a word of two groups.
+
+    Example:
+        >>> WordLabels(None, {"she": ["she", "her"]})
+        Traceback (most recent call last):
+        geowarp.errors.GeowarpError: fair_transformer: groups = ['she']; parity needs two or more
     """
 
     def __init__(self, tokenizer: Any, groups: Mapping[str, Sequence[str]]) -> None:
