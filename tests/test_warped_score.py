@@ -10,7 +10,8 @@ from attention_distance_cases import CLOSED_FORMS, Largest, random_points
 from torch import Tensor, nn
 
 from geowarp import GeowarpError
-from geowarp.manifolds import Euclidean, Lorentz, Manifold, PoincareBall, Sphere
+from geowarp.errors import FairnessWarning
+from geowarp.manifolds import Euclidean, FairnessWarped, Lorentz, Manifold, PoincareBall, Sphere
 from geowarp.nn import (
     Blockwise,
     ChordalSquaredDistance,
@@ -221,11 +222,30 @@ def test_refusals() -> None:
         WarpedScore(1.0, 1.0)  # type: ignore[arg-type]
     with pytest.raises(GeowarpError, match="no Score"):
         WarpedScore(torch.square, 1.0, 2.0)  # type: ignore[arg-type]
-    for potential in (lambda x: x[..., 0], lambda x: x[:1], lambda x: None):
-        with pytest.raises(GeowarpError, match=r"must be \(3, 'K'\)"):
+    for potential in (lambda x: x[..., 0], lambda x: x[:1], lambda x: None, lambda x: x.double()):
+        with pytest.raises(GeowarpError, match="WarpedScore: the potential"):
             WarpedScore(potential, 1.0).logits(Euclidean(1), x, x)  # type: ignore[arg-type]
-    with pytest.raises(GeowarpError, match=r"alpha is \(3,\)"):
+    with pytest.raises(GeowarpError, match=r"must return \(3, 3\)"):
         WarpedScore(torch.square, [1.0, 2.0, 3.0]).logits(Euclidean(1), x, x)
+    parity = ParityPotential([x[:1], x[1:]], Euclidean(1), 0.3)
+    with pytest.warns(FairnessWarning, match=r"alpha = 0\.5, and ParityPotential was made for 0\.3"):
+        WarpedScore(parity, 0.5)
+
+
+@pytest.mark.parametrize("method", [Reference(), Blockwise(pairs=4), Fused()])
+def test_the_score_of_a_warped_manifold_is_minus_its_squared_chord(method: Method) -> None:
+    """Its learned α has the same gradient in every way, also where the manifold given is the warped one."""
+    warped = FairnessWarped(Euclidean(1), Bend((3,)), ALPHA, learnable=True).double()
+    score, x = WarpedScore.of(warped), random_points(Euclidean(1), (3,), 6)
+    assert warped.log_alpha is not None
+    explicit = warped.dist2(x[:, None], x[None, :], mode="chord")
+    torch.testing.assert_close(score.logits(warped, x, x), -explicit)
+    cotangent = torch.randn_like(x)
+    sources = [warped.log_alpha, *warped.potential.parameters()]
+    expected = torch.autograd.grad((-explicit).softmax(-1) @ x, sources, cotangent)
+    for manifold in (warped, warped.base):
+        found = manifold_attention(x, x, x, manifold, score=score, method=method)
+        torch.testing.assert_close(torch.autograd.grad(found, sources, cotangent), expected)
 
 
 def test_other_scores_are_no_sums() -> None:

@@ -1,15 +1,19 @@
 """Scores of the chord distance of a warped manifold: attention that follows a potential."""
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
-from typing import cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..._geoopt import geoopt
-from ...errors import GeowarpError
+from ..._warn import warn
+from ...errors import FairnessWarning, GeowarpError
+from ...manifolds import FairnessWarped
 from ...manifolds.linalg.threads import is_concrete
+from ...manifolds.warped.potential import check_values
 from ..distance_attention.scores import Features, Score, SquaredDistance
 from .heights import HeightScore
 
@@ -42,7 +46,10 @@ class WarpedScore(HeightScore, nn.Module):
 
     Raises:
         GeowarpError: for a negative α, none where the potential has none, and a potential that is not
-            callable, or whose values are not ``(..., K)``.
+            callable, or whose values are not ``(..., K)`` of the dtype of the points.
+
+    Warns:
+        FairnessWarning: for an α other than that which the potential was made for.
 
     References:
         Hartmann, Girolami, Klami, Warped geometric information on the optimisation of Euclidean functions,
@@ -74,25 +81,36 @@ class WarpedScore(HeightScore, nn.Module):
         if alpha is None and getattr(potential, "alpha", None) is None:
             raise GeowarpError(f"WarpedScore: {type(potential).__name__} has no alpha; give one")
         self.potential, self.score, self._given = potential, score, _checked(alpha)
-        self._manifold: geoopt.Manifold | None = None
+        self._manifold: FairnessWarped | None = None
+        _warn_of_another(potential, self.alpha)
 
     @classmethod
-    def of(cls, manifold: geoopt.Manifold, score: Score = _SCORE) -> "WarpedScore":
-        """Return the score of a ``FairnessWarped`` manifold, whose α it follows where that is learned."""
-        made = cls(manifold.potential, manifold.alpha, score)
+    def of(cls, manifold: FairnessWarped, score: Score = _SCORE) -> "WarpedScore":
+        """Return the score of a warped manifold, whose α it follows where that is learned.
+
+        Example:
+            >>> from geowarp.manifolds import Euclidean, FairnessWarped
+            >>> line, x = FairnessWarped(Euclidean(1), torch.square, alpha=0.25), torch.tensor([[1.0], [2.0]])
+            >>> WarpedScore.of(line).logits(line, x, x)
+            tensor([[-0.0000, -3.2500],
+                    [-3.2500, -0.0000]])
+        """
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FairnessWarning)  # the manifold has said so
+            made = cls(manifold.potential, manifold.alpha, score)
         made._given, made._manifold = None, manifold
         return made
 
     @property
     def alpha(self) -> Tensor:
         """α, a number or ``(K,)``."""
-        source = self.potential if self._manifold is None else self._manifold
-        value = source.alpha if self._given is None else self._given  # type: ignore[union-attr]
+        source: Any = self.potential if self._manifold is None else self._manifold
+        value = source.alpha if self._given is None else self._given
         return value if isinstance(value, Tensor) else torch.as_tensor(value, dtype=torch.float64)
 
     def base(self, manifold: geoopt.Manifold) -> geoopt.Manifold:
         """Return the base of a ``FairnessWarped`` manifold, and any other manifold itself."""
-        return cast(geoopt.Manifold, manifold.base) if hasattr(manifold, "potential_values") else manifold
+        return manifold.base if isinstance(manifold, FairnessWarped) else manifold
 
     def heights(self, manifold: geoopt.Manifold, q: Tensor, k: Tensor) -> Features | None:
         """Return ``√α b``, of queries and of keys; None where α is 0."""
@@ -109,16 +127,22 @@ class WarpedScore(HeightScore, nn.Module):
         return f"{potential}alpha={self.alpha.tolist()}, score={self.score!r}"
 
     def _height(self, manifold: geoopt.Manifold, x: Tensor, root: Tensor) -> Tensor:
-        value = self.potential(x)
-        batch = x.shape[: x.ndim - int(manifold.ndim)]
-        ok = isinstance(value, Tensor) and value.ndim == len(batch) + 1 and value.shape[:-1] == batch
-        if not ok or root.shape not in ((), (1,), value.shape[-1:]):
-            shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-            raise GeowarpError(
-                f"WarpedScore: the potential gives {shape} at points {tuple(x.shape)} of {manifold!r}, and "
-                f"alpha is {tuple(root.shape)}; values must be {(*batch, 'K')}, and alpha () or (K,)"
-            )
-        return value * root
+        entries = root.shape[0] if root.ndim else None
+        return check_values("WarpedScore", self.potential(x), x, int(manifold.ndim), entries) * root
+
+
+def _warn_of_another(potential: Potential, alpha: Tensor) -> None:
+    own = getattr(potential, "alpha", None)
+    if own is None or not is_concrete(alpha):
+        return
+    first = alpha.detach().double().cpu()
+    second = torch.as_tensor(own, dtype=torch.float64, device="cpu").detach()
+    if first.any() and not bool((first == second).all()):
+        warn(
+            f"WarpedScore: alpha = {first.tolist()}, and {type(potential).__name__} was made for "
+            f"{second.tolist()}: its parity does not hold; leave alpha out, or make the potential with it",
+            FairnessWarning,
+        )
 
 
 def _checked(alpha: Alpha | None) -> Tensor | float | tuple[float, ...] | None:
