@@ -78,7 +78,8 @@ def debias(
         tau: the temperature of attention. For the report it is by default a quarter of the mean squared
             distance of targets and members.
         targets: words or places that the report measures; by default all that are in no group.
-        radius: of the gate about members; see ``ParityPotential``.
+        radius: of the gate about members, see ``ParityPotential``; by default the largest one that leaves all
+            targets outside, for which parity is then exact. A target on a member counts as one.
 
     Raises:
         GeowarpError: for words that are not in the vocabulary (all are named, with the nearest spellings),
@@ -93,16 +94,19 @@ def debias(
         >>> debiased = debias(x, {"female": ["she"], "male": ["he"]}, vocabulary=words)
         >>> print(debiased.report)
         3 targets; groups: female 1, male 1; alpha = 0.25, tau = 0.7708
-                       before   after
-        attention gap  0.4763  0.0000
-        ECT            0.5000  1.0000
-        raw gap        0.4667  0.0000
+                        before    after
+        attention gap   0.4763   0.0000
+        ECT             0.5000   1.0000
+        raw gap         0.4667   0.0000
     """
     base = Euclidean(1) if base is None else base
     points = _read(embeddings, base)
     members, others = _places(groups, targets, vocabulary, len(points))
     sets = {name: points[places] for name, places in members.items()}
     potential = ParityPotential(sets, base, alpha, mode, tau, radius=radius)
+    if radius is None:
+        radius = min(potential.radius, _nearest(base, points[others], potential.members))
+        potential = ParityPotential(sets, base, alpha, mode, tau, radius=radius)
     metric = FairnessWarped(base, potential)
     return Debiased(metric, _report(metric, points[others], tau))
 
@@ -151,6 +155,14 @@ def _places(
     if not others:
         raise GeowarpError("debias: there are no targets to report on; every embedding is in a group")
     return dict(zip(groups, found.values(), strict=True)), others
+
+
+@torch.no_grad()
+def _nearest(base: geoopt.Manifold, targets: Tensor, members: Tensor) -> float:
+    """Return the smallest distance of a target and a member that is not 0."""
+    distances = all_distances(base, targets, members)
+    limit = 64 * torch.finfo(distances.dtype).eps * max(1.0, float(members.abs().max()))
+    return float(distances.where(distances > limit, torch.inf).min())
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ from .bias_submanifold import Projection
 __all__ = ["nearest", "state"]
 
 _ITERATIONS = 300
-_TOLERANCE, _SLACK = 8.0, 1e3  # rounding units
+_TOLERANCE, _SLACK = 64.0, 100.0  # rounding units
 
 
 def state(point: Tensor, direction: Tensor, residual: Tensor, value: Tensor) -> State:

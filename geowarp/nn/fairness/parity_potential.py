@@ -1,6 +1,7 @@
 """The potential under which every point is equally far from all groups, in closed form."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ from .groups import Groups, Members, closest_groups, read_groups
 from .parity import ParityMode, check_mode, group_divergences, parity_prototypes, parity_values
 from .squared_distances import all_squares
 
-__all__ = ["ParityPotential"]
+__all__ = ["ParityPotential", "gated"]
 
 
 class ParityPotential(nn.Module):
@@ -113,8 +114,16 @@ class ParityPotential(nn.Module):
 
     def divergences(self, x: Tensor) -> Tensor:
         """Return how far each group is from each point under the base distance, ``(..., G)``."""
-        squares: Tensor = self._squares(x)
+        squares: Tensor = self.squares(x)
         return group_divergences([-part for part in squares.split(self.sizes, -1)], self.mode, self.tau)
+
+    @full_precision
+    def gates(self, x: Tensor) -> Tensor:
+        """Return how much each point is a member of each group, ``(..., G)``: 0 or 1 but near a member."""
+        parts = self.squares(x).split(self.sizes, -1)
+        if self.radius == 0:
+            return torch.stack([torch.zeros_like(part[..., 0]) for part in parts], -1)
+        return _gates(parts, self.radius)
 
     def extra_repr(self) -> str:
         """Return the groups and α, for ``repr``."""
@@ -123,17 +132,15 @@ class ParityPotential(nn.Module):
 
     @full_precision
     def _values(self, x: Tensor, radius: float) -> Tensor:
-        parts = self._squares(x).split(self.sizes, -1)
+        parts = self.squares(x).split(self.sizes, -1)
         prototypes = self.prototypes.to(x.dtype)
         divergences = group_divergences([-part for part in parts], self.mode, self.tau)
         values = parity_values(divergences, self.alpha, prototypes)
-        if radius == 0:
-            return values
-        weights = torch.stack([gate(part, radius) for part in parts], -1)
-        return weights @ prototypes + (1 - weights.sum(-1, keepdim=True)) * values
+        return values if radius == 0 else gated(values, _gates(parts, radius), prototypes)
 
     @full_precision
-    def _squares(self, x: Tensor) -> Tensor:
+    def squares(self, x: Tensor) -> Tensor:
+        """Return the squared distances under the score, ``(..., members)``, in the order of the groups."""
         members = self.members
         members = members.float() if members.dtype in (torch.float16, torch.bfloat16) else members
         ndim = members.ndim - 1
@@ -145,6 +152,20 @@ class ParityPotential(nn.Module):
         batch = x.shape[: x.ndim - ndim]
         squares = all_squares(self.score, self.base, x.reshape(-1, *members.shape[1:]), members)
         return squares.reshape(*batch, members.shape[0])
+
+
+def gated(values: Tensor, gates: Tensor, prototypes: Tensor) -> Tensor:
+    """Return ``Σ_g w_g P_g + (1 − Σ_g w_g) b``, ``(..., K)``, of b, w ``(..., G)`` and P ``(G, K)``.
+
+    Example:
+        >>> gated(torch.tensor([3.0]), torch.tensor([0.0, 0.5]), torch.tensor([[1.0], [-1.0]]))
+        tensor([1.])
+    """
+    return gates @ prototypes + (1 - gates.sum(-1, keepdim=True)) * values
+
+
+def _gates(parts: Sequence[Tensor], radius: float) -> Tensor:
+    return torch.stack([gate(part, radius) for part in parts], -1)
 
 
 def _gate_radius(groups: Groups, base: geoopt.Manifold, score: Score, radius: float | None) -> float:

@@ -34,10 +34,10 @@ class BiasReport(NamedTuple):
         >>> before, after = BiasMeasures(0.09, 0.66, 0.05), BiasMeasures(0.0, 1.0, 0.0)
         >>> print(BiasReport(before, after, {"she": 8, "he": 8}, targets=320, alpha=0.25, tau=0.5))
         320 targets; groups: she 8, he 8; alpha = 0.25, tau = 0.5
-                       before   after
-        attention gap  0.0900  0.0000
-        ECT            0.6600  1.0000
-        raw gap        0.0500  0.0000
+                        before    after
+        attention gap   0.0900   0.0000
+        ECT             0.6600   1.0000
+        raw gap         0.0500   0.0000
     """
 
     before: BiasMeasures
@@ -54,12 +54,12 @@ class BiasReport(NamedTuple):
         sizes = ", ".join(f"{name} {size}" for name, size in self.groups.items())
         lines = [
             f"{self.targets} targets; groups: {sizes}; alpha = {self.alpha:g}, tau = {self.tau:.4g}",
-            f"{'':13}  {'before':>6}  {'after':>6}",
+            f"{'':13}  {'before':>7}  {'after':>7}",
         ]
         for name, before, after in zip(
             ("attention gap", "ECT", "raw gap"), self.before, self.after, strict=True
         ):
-            lines.append(f"{name:13}  {before:6.4f}  {after:6.4f}")
+            lines.append(f"{name:13}  {before:7.4f}  {after:7.4f}")
         return "\n".join(lines)
 
 

@@ -1,5 +1,6 @@
 """Minimisation of a loss over the parameters of a module, with a progress bar."""
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -21,7 +22,9 @@ def minimise(
     verbose: bool = False,
     name: str = "minimise",
 ) -> list[float]:
-    """Take full-batch steps of Adam with a rate that falls to 0 as a cosine; return the loss before each.
+    """Take full-batch steps of Adam with a rate that falls to 0 as a cosine; return ``epochs + 1`` losses.
+
+    The module is left with the parameters of the smallest loss.
 
     Raises:
         NonFiniteError: for a loss that is infinite or not a number; the module is then as it was.
@@ -29,30 +32,37 @@ def minimise(
     Example:
         >>> layer = torch.nn.Linear(1, 1)
         >>> losses = minimise(layer, lambda: layer(torch.ones(1, 1)).square().sum(), 200, 0.1)
-        >>> losses[-1] < 1e-4
-        True
+        >>> len(losses), losses[-1] < 1e-4
+        (201, True)
     """
-    before = {key: value.detach().clone() for key, value in module.state_dict().items()}
+    before = best = _copy(module)
     optimizer = torch.optim.Adam(module.parameters(), learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, epochs))
     losses: list[float] = []
     with torch.enable_grad(), _bar(epochs, verbose, name) as advance:
-        for _ in range(epochs):
+        for epoch in range(epochs + 1):
             optimizer.zero_grad()
             value = loss()
             losses.append(float(value.detach()))
-            if not value.isfinite():
+            if not math.isfinite(losses[-1]):
                 module.load_state_dict(before)
                 raise NonFiniteError(
-                    f"{name}: the loss of epoch {len(losses)} is {losses[-1]}; lower the learning rate "
+                    f"{name}: the loss after {epoch} epochs is {losses[-1]}; lower the learning rate "
                     f"({learning_rate})"
                 )
-            value.backward()
-            optimizer.step()
-            schedule.step()
-            advance(losses[-1])
+            best = _copy(module) if losses[-1] <= min(losses) else best
+            if epoch < epochs:
+                value.backward()
+                optimizer.step()
+                schedule.step()
+                advance(losses[-1])
     optimizer.zero_grad()
+    module.load_state_dict(best)
     return losses
+
+
+def _copy(module: nn.Module) -> dict[str, Tensor]:
+    return {key: value.detach().clone() for key, value in module.state_dict().items()}
 
 
 def check_training(name: str, epochs: int, learning_rate: float) -> None:
