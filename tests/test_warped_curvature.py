@@ -1,7 +1,6 @@
 """Second-order geometry of warped metrics against that of metric matrices in coordinates."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import geoopt
 import pytest
@@ -13,7 +12,9 @@ from torch import Tensor, nn
 from geowarp.errors import UnavailableError
 from geowarp.manifolds import (
     AffineInvariantSPD,
+    ConformalWarped,
     Euclidean,
+    FairnessWarped,
     Grassmann,
     LogEuclideanSPD,
     Lorentz,
@@ -22,30 +23,9 @@ from geowarp.manifolds import (
     Sphere,
 )
 from geowarp.manifolds.linalg.differentiation import differentiable_once
-from geowarp.manifolds.warped import FairnessWarped
-from geowarp.manifolds.warped.conformal_curvature import conformal_christoffel, conformal_riemann
 
 ALPHA = torch.tensor([3.0, 0.5], dtype=torch.float64)
 Field = Callable[[Tensor], Tensor]
-
-
-@dataclass(frozen=True)
-class Conformal:
-    """A base and an exponent: what conformal curvature reads."""
-
-    base: Manifold
-    phi_values: Field
-
-    def parameters(self) -> Iterator[Tensor]:
-        return iter(())
-
-    def christoffel(self, *arguments: Tensor) -> Tensor:
-        symbols: Tensor = conformal_christoffel(self, *arguments)
-        return symbols
-
-    def riemann(self, *arguments: Tensor) -> Tensor:
-        curvature: Tensor = conformal_riemann(self, *arguments)
-        return curvature
 
 
 def network(entries: int, values: int = 2) -> nn.Module:
@@ -115,7 +95,7 @@ CONFORMAL = [(Euclidean(1), lambda x: torch.eye(3, dtype=x.dtype)), (PoincareBal
 def test_conformal_metrics_agree_with_their_matrices(base: Manifold, gram: Field) -> None:
     exponent = network(3, 1)
     x, u, v, w = 0.4 * torch.randn(4, 3, dtype=torch.float64)
-    warped = Conformal(base, lambda p: exponent(p)[..., 0])
+    warped = ConformalWarped(base, lambda p: exponent(p)[..., 0])
 
     def metric(p: Tensor) -> Tensor:
         factor: Tensor = (2 * exponent(p)).exp()
@@ -129,11 +109,13 @@ def test_the_ball_and_the_sphere_are_conformally_flat() -> None:
     ball = PoincareBall(0.7)
     x = points(ball, 4, 3)
     u, v, w = vectors(ball, x, 3)
-    warped = Conformal(Euclidean(1), lambda p: (2 / (1 - 0.7 * p.square().sum(-1))).log())
+    warped = ConformalWarped(Euclidean(1), lambda p: (2 / (1 - 0.7 * p.square().sum(-1))).log())
     torch.testing.assert_close(warped.christoffel(x, u, v), ball.christoffel(x, u, v))
     torch.testing.assert_close(warped.riemann(x, u, v, w), ball.riemann(x, u, v, w))
+    constant = torch.full((4,), -0.7, dtype=torch.float64)
+    torch.testing.assert_close(warped.sectional_curvature(x, u, v), constant)
 
-    round_metric = Conformal(Euclidean(1), lambda p: (2 / (1 + p.square().sum(-1))).log())
+    round_metric = ConformalWarped(Euclidean(1), lambda p: (2 / (1 + p.square().sum(-1))).log())
     factor = (2 / (1 + x.square().sum(-1, keepdim=True))).square()
     expected = factor * ((v * w).sum(-1, keepdim=True) * u - (u * w).sum(-1, keepdim=True) * v)
     torch.testing.assert_close(round_metric.riemann(x, u, v, w), expected)
@@ -144,7 +126,7 @@ def test_a_conformal_sphere_is_flat() -> None:
     sphere = Sphere()
     x = points(sphere, 4, 3)
     u, v, w = vectors(sphere, x, 3)
-    plane = Conformal(sphere, lambda p: -(1 - p[..., -1]).log())
+    plane = ConformalWarped(sphere, lambda p: -(1 - p[..., -1]).log())
     flat = plane.riemann(x, u, v, w)
     torch.testing.assert_close(flat, torch.zeros_like(flat), atol=1e-10, rtol=0)
 
