@@ -3,6 +3,7 @@
 import copy
 from typing import Any
 
+import geoopt
 import numpy as np
 import pytest
 import torch
@@ -11,7 +12,7 @@ from jacobians import assert_jacobian, assert_second_derivatives
 from torch import Tensor
 
 from geowarp.errors import GeowarpError, NonFiniteError, NotOnManifoldError
-from geowarp.manifolds import Euclidean, FairnessWarped, PoincareBall, Sphere
+from geowarp.manifolds import Euclidean, FairnessWarped, Lorentz, PoincareBall, Sphere
 from geowarp.nn import ChordalSquaredDistance, ParityPotential
 from geowarp.nn.fairness.gate import gate
 from geowarp.nn.fairness.parity import group_divergences, parity_prototypes, parity_values
@@ -61,6 +62,13 @@ def test_all_groups_are_equally_far_under_the_chord_distance(
     measure = mean_gap if mode == "mean" else lambda distances: mass_gap(distances, 0.8)
     assert measure(base) > 0.1
     assert measure(warped) < 1e-10
+
+
+def test_manifolds_of_geoopt() -> None:
+    groups, x = _groups("Lorentz", (2, 3)), points("Lorentz", 5)
+    spaces = Lorentz(1.3), geoopt.Lorentz(1.3).double()
+    own, other = (ParityPotential(groups, space, 0.5) for space in spaces)
+    torch.testing.assert_close(other(x.requires_grad_()), own(x.detach()), rtol=1e-6, atol=1e-6)
 
 
 def test_parity_of_another_score() -> None:

@@ -16,9 +16,9 @@ class FisherPotential(nn.Module):
 
     Its metric ``Σ_c db_c ⊗ db_c`` is the pull-back ``E_c[d log p_c ⊗ d log p_c]`` of the Fisher information,
     and ``‖b(x) − b(y)‖ ≤ √8``. With a probe of a bias it enlarges that bias: a point on the side of one group
-    moves away from the other group most. The attention gap of professions grew from 0.09 to 0.29 with α = 0.1
-    in vectors of word2vec with a probe of gender; ``ParityPotential`` makes it 0. It is of use to tell apart
-    what a probe tells apart.
+    moves away from the other group most. With a linear probe of gender in vectors of word2vec, the attention
+    gap of 303 professions (8 words for each gender, τ = 0.5) grew from 0.08 to 0.38 with α = 0.1, and to 0.80
+    with α = 1; ``ParityPotential`` makes it 0. It is of use to tell apart what a probe tells apart.
 
     Args:
         probe: maps points ``(..., *point)`` to logits ``(..., C)``.
@@ -55,8 +55,9 @@ class LinearPotential(nn.Module):
     In flat space the metric is ``I + Σ α_k a_k a_kᵀ``, a Mahalanobis distance. Stretching the direction of a
     bias is the obvious reading of a metric of fairness, and makes the bias worse: a stereotyped point and its
     group are on the same side, and the other group becomes the one that is far. With the direction of gender
-    in vectors of word2vec the attention gap of professions grew from 0.09 to 0.19 with α = 1, to 0.42 with
-    α = 4 and to 0.78 with α = 16. It is here to be measured against ``ParityPotential``.
+    in vectors of word2vec, the attention gap of 303 professions (8 words for each gender, τ = 0.5) grew from
+    0.08 to 0.18 with α = 1, to 0.40 with α = 4, and to 0.77 with α = 16. It is here to be measured against
+    ``ParityPotential``, which makes it 0.
 
     Args:
         directions: ``(K, *point)``.

@@ -10,6 +10,7 @@ from ..._geoopt import geoopt
 from ...errors import GeowarpError
 from ...manifolds.descent import State
 from ...metrics import tangent_pca
+from ...metrics.inference_mode import outside_inference_mode
 from ...metrics.mean import frechet_mean
 from ...metrics.tangent_vectors import combine
 from ...metrics.validation import check_points
@@ -55,6 +56,7 @@ class PrincipalGeodesics(BiasSubmanifold):
         self.register_buffer("variances", variances.detach())
         self.register_buffer("explained", explained.detach())
 
+    @outside_inference_mode
     def solve_projection(self, x: Tensor) -> Projection:
         """Return the nearest points, from the coordinates of ``log_m x`` on."""
         batch, points = flattened(x, self.base.ndim)

@@ -4,10 +4,11 @@ import torch
 from torch import Tensor
 
 from ..._geoopt import geoopt
-from ...manifolds import Lorentz, PoincareBall
+from ...manifolds import Lorentz, Manifold, PoincareBall
 from ...manifolds.linalg.hyperbolic import Curvature, widen
 from ..distance_attention.flat_coordinates import flat_coordinates
 from ..distance_attention.scores import Score, SquaredDistance
+from .wide_squares import wide_squares
 
 __all__ = ["all_squares"]
 
@@ -28,13 +29,15 @@ def all_squares(score: Score, base: geoopt.Manifold, x: Tensor, members: Tensor)
         tensor([[25.]])
     """
     if type(score) is not SquaredDistance or not (torch.is_grad_enabled() and x.requires_grad):
-        return -score.logits(base, x, members)
+        wide = wide_squares(score, base, x, members)
+        return -score.logits(base, x, members) if wide is None else wide
     if isinstance(base, PoincareBall | Lorentz):
         return _hyperbolic_squares(base, x, members)
     first = flat_coordinates(base, x)
     second = None if first is None else flat_coordinates(base, members)
     if first is None or second is None:
-        squares: Tensor = base.dist2(x.unsqueeze(-base.ndim - 1), members)
+        pair = x.unsqueeze(-base.ndim - 1), members
+        squares: Tensor = base.dist2(*pair) if isinstance(base, Manifold) else base.dist(*pair).square()
         return squares
     return _valued(_products(first, second), -score.logits(base, x.detach(), members))
 

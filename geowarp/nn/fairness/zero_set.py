@@ -12,6 +12,7 @@ from ...errors import GeowarpError
 from ...manifolds.descent import State
 from ...manifolds.linalg.dimensions import append_dimensions
 from ...manifolds.warped.potential import differentials
+from ...metrics.inference_mode import outside_inference_mode
 from .bias_submanifold import BiasSubmanifold, Projection, flattened
 from .nearest_point import nearest, projection, state
 from .parity_potential import ParityPotential
@@ -55,6 +56,7 @@ class ZeroSet(BiasSubmanifold):
         """Return what is 0 on the set, ``(..., K)``."""
         return self.potential.parity(x) if isinstance(self.potential, ParityPotential) else self.potential(x)
 
+    @outside_inference_mode
     def solve_projection(self, x: Tensor) -> Projection:
         """Return the nearest points, from where Newton's method ends that starts at the points."""
         batch, points = flattened(x, self.base.ndim)
