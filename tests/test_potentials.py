@@ -140,6 +140,14 @@ def test_learned_potential_lowers_the_gap_and_spares_neutral_pairs() -> None:
     assert narrow < 0.5 * wide
 
 
+def test_learned_potential_shows_its_progress(capsys: pytest.CaptureFixture[str]) -> None:
+    female, male, x = gendered_embeddings(6)
+    LearnedPotential(_parity(female, male), hidden=(4,)).fit(x, epochs=3, verbose=True)
+    shown = capsys.readouterr().err
+    assert "3/3" in shown
+    assert "loss" in shown
+
+
 def test_learned_potential_starts_at_the_closed_form() -> None:
     female, male, x = gendered_embeddings()
     parity = ParityPotential([female, male], Euclidean(1), 0.25, radius=0.1)  # affine in flat space
