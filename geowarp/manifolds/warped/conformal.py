@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..._geoopt import geoopt
@@ -91,7 +92,7 @@ class ConformalWarped(OverBase):
             >>> ConformalWarped(Euclidean(1), lambda x: x.square().sum(-1)).phi_gradient(torch.ones(2))
             tensor([2., 2.])
         """
-        _, slope = gradients(self.base, self._column, x, create_graph=self._graph(x))
+        _, slope = gradients(self.base, self._column, x, create_graph=self.keeps_graph(x))
         return slope.squeeze(-self.ndim - 1)
 
     def inner(self, x: Tensor, u: Tensor, v: Tensor | None = None, *, keepdim: bool = False) -> Tensor:
@@ -126,7 +127,7 @@ class ConformalWarped(OverBase):
     def logmap(self, x: Tensor, y: Tensor) -> Tensor:
         """Return the initial velocity of the geodesic, by ``solve_geodesic``; it has no derivative."""
         velocity = self.solve_geodesic(x, y).velocity
-        if not self._graph(x, y):
+        if not self.keeps_graph(x, y):
             return velocity
         return without_derivative(velocity, NO_DERIVATIVE, x, y, self.phi_values(x))
 
@@ -143,6 +144,9 @@ class ConformalWarped(OverBase):
         """Return ``R(u, v)w``, from that of the base and the Hessian of φ."""
         curved: Tensor = conformal_curvature.conformal_riemann(self, x, u, v, w)
         return curved
+
+    def _hidden(self, x: Tensor) -> tuple[Tensor, ...]:
+        return () if isinstance(self.phi, torch.nn.Module) else (self.phi(x),)
 
     def _column(self, x: Tensor) -> Tensor:
         return self.phi_values(x)[..., None]

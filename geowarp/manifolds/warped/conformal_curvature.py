@@ -1,6 +1,5 @@
 """Second-order geometry of a conformal metric ``e^{2φ} g``."""
 
-from collections.abc import Iterator
 from typing import Protocol
 
 import torch
@@ -9,7 +8,7 @@ from torch import Tensor
 from ..._geoopt import geoopt
 from ..linalg import full_precision
 from .hessian import FunctionsAt, base_operation
-from .potential import differentials, kept_graph
+from .potential import differentials
 
 __all__ = ["ConformalMetric", "conformal_christoffel", "conformal_riemann"]
 
@@ -31,8 +30,8 @@ class ConformalMetric(Protocol):
         """Return φ, ``(...)``."""
         ...
 
-    def parameters(self) -> Iterator[Tensor]:
-        """Iterate over what may be learned."""
+    def keeps_graph(self, x: Tensor, *tensors: Tensor | None) -> bool:
+        """Return whether a result may be differentiated."""
         ...
 
 
@@ -47,7 +46,7 @@ def conformal_christoffel(m: ConformalMetric, x: Tensor, u: Tensor, v: Tensor) -
         >>> from types import SimpleNamespace
         >>> from geowarp.manifolds import Euclidean
         >>> m = SimpleNamespace(
-        ...     base=Euclidean(1), parameters=lambda: iter(()), phi_values=lambda x: x[..., 0]
+        ...     base=Euclidean(1), keeps_graph=lambda *tensors: False, phi_values=lambda x: x[..., 0]
         ... )
         >>> conformal_christoffel(m, torch.zeros(2), *torch.eye(2))
         tensor([0., 1.])
@@ -72,7 +71,7 @@ def conformal_riemann(m: ConformalMetric, x: Tensor, u: Tensor, v: Tensor, w: Te
     Example:
         >>> from types import SimpleNamespace
         >>> from geowarp.manifolds import Euclidean
-        >>> m = SimpleNamespace(base=Euclidean(1), parameters=lambda: iter(()),
+        >>> m = SimpleNamespace(base=Euclidean(1), keeps_graph=lambda *tensors: False,
         ...     phi_values=lambda x: (2 / (1 - x.square().sum(-1))).log())
         >>> conformal_riemann(m, torch.zeros(2), *torch.eye(2)[[0, 1, 1]])
         tensor([-4.,  0.])
@@ -90,7 +89,7 @@ def _functions(m: ConformalMetric, x: Tensor, *vectors: Tensor) -> FunctionsAt:
         ndim = int(m.base.ndim)
         return differentials(lambda p: m.phi_values(p)[..., None], point, ndim, create_graph=True)[1]
 
-    keeps = kept_graph(x, *vectors, *m.parameters())
+    keeps = m.keeps_graph(x, *vectors)
     return FunctionsAt.of(m.base, slope, x, keeps_graph=keeps)
 
 

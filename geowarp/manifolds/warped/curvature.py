@@ -4,7 +4,6 @@
 ``A = diag(α)`` is K x K. Nothing but that and vectors is formed.
 """
 
-from collections.abc import Iterator
 from typing import Protocol
 
 import torch
@@ -13,7 +12,6 @@ from torch import Tensor
 from ..._geoopt import geoopt
 from ..linalg import full_precision
 from .hessian import FunctionsAt, base_operation
-from .potential import kept_graph
 
 __all__ = ["GraphMetric", "graph_christoffel", "graph_riemann", "potential_hessian"]
 
@@ -40,8 +38,8 @@ class GraphMetric(Protocol):
         """Return the derivatives by the entries, ``(..., K, *point)``, with a graph where x has one."""
         ...
 
-    def parameters(self) -> Iterator[Tensor]:
-        """Iterate over what may be learned."""
+    def keeps_graph(self, x: Tensor, *tensors: Tensor | None) -> bool:
+        """Return whether a result may be differentiated."""
         ...
 
 
@@ -56,7 +54,7 @@ def potential_hessian(m: GraphMetric, x: Tensor, u: Tensor, v: Tensor) -> Tensor
     Example:
         >>> from types import SimpleNamespace
         >>> from geowarp.manifolds import Euclidean
-        >>> m = SimpleNamespace(base=Euclidean(1), alpha=torch.tensor(1.0), parameters=lambda: iter(()),
+        >>> m = SimpleNamespace(base=Euclidean(1), alpha=torch.tensor(1.0), keeps_graph=lambda *tensors: False,
         ...     potential_differentials=lambda x: 2 * x[..., None, :])
         >>> potential_hessian(m, torch.zeros(2), *torch.tensor([[1.0, 0.0], [3.0, 4.0]]))
         tensor([6.])
@@ -77,7 +75,7 @@ def graph_christoffel(m: GraphMetric, x: Tensor, u: Tensor, v: Tensor) -> Tensor
     Example:
         >>> from types import SimpleNamespace
         >>> from geowarp.manifolds import Euclidean
-        >>> m = SimpleNamespace(base=Euclidean(1), alpha=torch.tensor(1.0), parameters=lambda: iter(()),
+        >>> m = SimpleNamespace(base=Euclidean(1), alpha=torch.tensor(1.0), keeps_graph=lambda *tensors: False,
         ...     potential_differentials=lambda x: 2 * x[..., None, :])
         >>> graph_christoffel(m, *torch.tensor([[0.5, 0.0], [0.0, 1.0], [0.0, 1.0]]))
         tensor([1., 0.])
@@ -105,7 +103,7 @@ def graph_riemann(m: GraphMetric, x: Tensor, u: Tensor, v: Tensor, w: Tensor) ->
     Example:
         >>> from types import SimpleNamespace
         >>> from geowarp.manifolds import Euclidean
-        >>> m = SimpleNamespace(base=Euclidean(1), alpha=torch.tensor(1.0), parameters=lambda: iter(()),
+        >>> m = SimpleNamespace(base=Euclidean(1), alpha=torch.tensor(1.0), keeps_graph=lambda *tensors: False,
         ...     potential_differentials=lambda x: x[..., None, :])
         >>> graph_riemann(m, torch.zeros(2), *torch.eye(2)[[0, 1, 1]])
         tensor([1., 0.])
@@ -123,7 +121,7 @@ def graph_riemann(m: GraphMetric, x: Tensor, u: Tensor, v: Tensor, w: Tensor) ->
 
 
 def _functions(m: GraphMetric, x: Tensor, *vectors: Tensor) -> FunctionsAt:
-    keeps = kept_graph(x, *vectors, m.alpha, *m.parameters())
+    keeps = m.keeps_graph(x, *vectors)
     return FunctionsAt.of(m.base, m.potential_differentials, x, keeps_graph=keeps)
 
 

@@ -18,7 +18,7 @@ from .geodesic_solution import WarpedGeodesic
 from .graph_flow import graph_flow
 from .graph_metric import gradients, raised
 from .graph_paths import GraphPaths
-from .over_base import OverBase, pairwise
+from .over_base import OverBase, or_base, pairwise
 from .potential import Potential, check_values, differentials, identity
 
 __all__ = ["FairnessWarped"]
@@ -151,24 +151,22 @@ class FairnessWarped(OverBase):
             >>> m.potential_differentials(torch.ones(2))
             tensor([[2., 0.]])
         """
-        return differentials(self.potential_values, x, self.ndim, create_graph=self._graph(x))[1]
+        return differentials(self.potential_values, x, self.ndim, create_graph=self.keeps_graph(x))[1]
 
+    @or_base
     def inner(self, x: Tensor, u: Tensor, v: Tensor | None = None, *, keepdim: bool = False) -> Tensor:
         """Return ``⟨u, v⟩_g + Σ α_k db_k(u) db_k(v)``."""
         product: Tensor = self.base.inner(x, u, v, keepdim=keepdim)
-        if self._plain:
-            return product
-        _, slope = differentials(self._scaled, x, self.ndim, create_graph=self._graph(x, u, v))
+        _, slope = differentials(self._scaled, x, self.ndim, create_graph=self.keeps_graph(x, u, v))
         first = self._contract(slope, u)
         second = first if v is None else self._contract(slope, v)
         return product + self._keep((first * second).sum(-1), keepdim)
 
+    @or_base
     def egrad2rgrad(self, x: Tensor, u: Tensor) -> Tensor:
         """Return ``grad f − Σ grad b_k [(A⁻¹ + Jg⁻¹Jᵀ)⁻¹ db(grad f)]_k``, by K equations (Woodbury)."""
         gradient: Tensor = self.base.egrad2rgrad(x, u)
-        if self._plain:
-            return gradient
-        _, lifts = gradients(self.base, self._scaled, x, create_graph=self._graph(x, u))
+        _, lifts = gradients(self.base, self._scaled, x, create_graph=self.keeps_graph(x, u))
         return raised(self.base, x, lifts, gradient)
 
     # --- distances ---
@@ -247,19 +245,17 @@ class FairnessWarped(OverBase):
         """
         return self._solver.solve(GraphPaths(self.base, self._scaled), x, y)
 
+    @or_base
     def logmap(self, x: Tensor, y: Tensor) -> Tensor:
         """Return the initial velocity of the geodesic, by ``solve_geodesic``; it has no derivative."""
-        if self._plain:
-            return self.base.logmap(x, y)  # type: ignore[no-any-return]
         velocity = self.solve_geodesic(x, y).velocity
-        if not self._graph(x, y):
+        if not self.keeps_graph(x, y):
             return velocity
         return without_derivative(velocity, NO_DERIVATIVE, x, y, self._scaled(x))
 
+    @or_base
     def expmap(self, x: Tensor, u: Tensor) -> Tensor:
         """Return the end of the geodesic of velocity u, by the integrator that ``graph_flow`` describes."""
-        if self._plain:
-            return self.base.expmap(x, u)  # type: ignore[no-any-return]
         return self._flowed(graph_flow, self._scaled, x, u)
 
     # --- curvature ---
@@ -276,11 +272,13 @@ class FairnessWarped(OverBase):
         result: Tensor = curvature.potential_hessian(self, x, u, v)
         return result
 
+    @or_base
     def christoffel(self, x: Tensor, u: Tensor, v: Tensor) -> Tensor:
         """Return ``Γ_g(u, v) + Σ_kl grad b_k S_kl ∇²b_l(u, v)``, ``S = (A⁻¹ + Jg⁻¹Jᵀ)⁻¹``."""
         result: Tensor = curvature.graph_christoffel(self, x, u, v)
         return result
 
+    @or_base
     def riemann(self, x: Tensor, u: Tensor, v: Tensor, w: Tensor) -> Tensor:
         """Return ``R(u, v)w``, by the equation of Gauss for the graph."""
         result: Tensor = curvature.graph_riemann(self, x, u, v, w)
@@ -292,8 +290,9 @@ class FairnessWarped(OverBase):
         """Return ``√α b(x)``."""
         return self.potential_values(x) * self.alpha.to(device=x.device, dtype=x.dtype).sqrt()
 
-    def _learned(self) -> tuple[Tensor, ...]:
-        return (self.alpha, *self.parameters())
+    def _hidden(self, x: Tensor) -> tuple[Tensor, ...]:
+        module = isinstance(self.potential, torch.nn.Module)
+        return (self.alpha,) if module else (self.alpha, self.potential(x))
 
     def _contract(self, slope: Tensor, u: Tensor) -> Tensor:
         product = slope * u.unsqueeze(-self.ndim - 1)
@@ -307,7 +306,7 @@ class FairnessWarped(OverBase):
         return safe_sqrt(self._squared_chord(x, y))
 
     def _upper(self, x: Tensor, y: Tensor) -> Tensor:
-        return base_geodesic_length(self.base, self._scaled, x, y, keeps_graph=self._graph(x, y))
+        return base_geodesic_length(self.base, self._scaled, x, y, keeps_graph=self.keeps_graph(x, y))
 
     def _geodesic_length(self, x: Tensor, y: Tensor) -> Tensor:
         return self.solve_geodesic(x, y).distance

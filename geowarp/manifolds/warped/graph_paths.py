@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..._geoopt import geoopt
 from ..linalg.dimensions import append_dimensions
+from .bounds import base_geodesic_length
 from .frame import Frame, path_ends, path_steps
 from .graph_metric import gradients, raised
 from .potential import Potential, differentials
@@ -56,6 +57,10 @@ class GraphPaths:
         gradient = (append_dimensions(bend, ndim) * lifts).sum(axis + 1) - forward - backward
         jacobian = frame.into(inner.unsqueeze(axis + 1), lifts)
         return frame.into(inner, gradient), _inverse(jacobian, frame.lower(jacobian))
+
+    def base_length(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return the length of the geodesic of the base, ``(B,)``."""
+        return base_geodesic_length(self.base, self.potential, x, y)
 
     def momentum(self, points: Tensor) -> Tensor:
         """Return ``N (log_x(z) + Σ (b_k(z) − b_k(x)) grad b_k(x))`` of the first segments, from x to z."""

@@ -1,6 +1,8 @@
 """A manifold with the points of another one and a metric of its own."""
 
 from collections.abc import Callable
+from functools import wraps
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,7 +19,7 @@ from .geodesic_solution import GeodesicSolver
 from .graph_flow import extrapolated_end
 from .potential import Potential, kept_graph
 
-__all__ = ["OverBase", "pairwise"]
+__all__ = ["OverBase", "or_base", "pairwise"]
 
 Flow = Callable[..., Tensor]
 
@@ -37,6 +39,17 @@ def pairwise(base: geoopt.Manifold, x: Tensor, y: Tensor) -> Tensor:
     return distance
 
 
+def or_base(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a method that is the base's own, if it has one, where the metric is not warped."""
+
+    @wraps(method)
+    def dispatched(self: "OverBase", *args: Any, **kwargs: Any) -> Any:
+        own = getattr(self.base, method.__name__, None) if self._plain else None
+        return method(self, *args, **kwargs) if own is None else own(*args, **kwargs)
+
+    return dispatched
+
+
 class OverBase(Manifold):
     """The points, tangent spaces, retraction and transport of a base manifold, under another metric.
 
@@ -50,6 +63,9 @@ class OverBase(Manifold):
     Raises:
         GeowarpError: for a base that is no manifold, and a number of segments that is not 4, 8, 16, ...
     """
+
+    _plain = False
+    """Whether the metric is that of the base."""
 
     def __init__(self, base: geoopt.Manifold, segments: int) -> None:
         super().__init__()
@@ -103,6 +119,15 @@ class OverBase(Manifold):
         """Return the origin of the base."""
         return self._part.call("origin", *shape).as_subclass(Tensor)  # type: ignore[no-any-return]
 
+    norm = or_base(Manifold.norm)
+    component_inner = or_base(Manifold.component_inner)
+    geodesic = or_base(Manifold.geodesic)
+    geodesic_unit = or_base(Manifold.geodesic_unit)
+    expmap_transp = or_base(Manifold.expmap_transp)
+    mean = or_base(Manifold.mean)
+    solve_mean = or_base(Manifold.solve_mean)
+    uniqueness_radius = or_base(Manifold.uniqueness_radius)
+
     def initial_mean(self, x: Tensor, weights: Tensor) -> Tensor:
         """Return where the base starts."""
         return (
@@ -135,13 +160,20 @@ class OverBase(Manifold):
         dims = tuple(range(-self.ndim, 0))
         return residual.square().sum(dims).sqrt() if dims else residual.abs()
 
-    def _learned(self) -> tuple[Tensor, ...]:
-        """Return what the metric depends on beside the point."""
-        return tuple(self.parameters())
+    def keeps_graph(self, x: Tensor, *tensors: Tensor | None) -> bool:
+        """Return whether a result may be differentiated, by tensors or by what the metric has learned.
 
-    def _graph(self, *tensors: Tensor | None) -> bool:
-        """Return whether a result may be differentiated, by tensors or by what the metric has learned."""
-        return kept_graph(*tensors, *self._learned())
+        What a function that is no module has learned, it alone knows.
+        """
+        if not torch.is_grad_enabled():
+            return False
+        if kept_graph(x, *tensors, *self.parameters()):
+            return True
+        return any(values.requires_grad for values in self._hidden(x.detach()))
+
+    def _hidden(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Return what may depend on tensors that are no parameters."""
+        return ()
 
     def _keep(self, value: Tensor, keepdim: bool) -> Tensor:
         return append_dimensions(value, self.ndim) if keepdim else value
@@ -150,7 +182,7 @@ class OverBase(Manifold):
         """Return the ends ``(..., *point)`` of a flow, extrapolated."""
         batch = broadcast_shapes(x.shape[: x.ndim - self.ndim], u.shape[: u.ndim - self.ndim])
         point = x.shape[x.ndim - self.ndim :]
-        graph = self._graph(x, u)
+        graph = self.keeps_graph(x, u)
         x, u = (part.expand(*batch, *point).reshape(-1, *point) for part in (x, u))
         end = extrapolated_end(
             self.base, lambda steps: flow(self.base, potential, x, u, steps, keeps_graph=graph), self.segments

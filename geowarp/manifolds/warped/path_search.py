@@ -35,6 +35,10 @@ class Paths(Protocol):
         """Return the gradient of ``½ Σ l_i²``, and an approximate inverse of its Hessian."""
         ...
 
+    def base_length(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return the length of the geodesic of the base from x to y, ``(B,)``."""
+        ...
+
     def momentum(self, points: Tensor) -> Tensor:
         """Return ``−½ ∂(N Σ l_i²)/∂x`` at the starts x of the paths, raised by the base metric."""
         ...

@@ -95,10 +95,55 @@ def _gradient(values: Tensor, point: Tensor, create_graph: bool) -> Tensor:
 
 
 def identity(potential: Potential) -> Hashable:
-    """Return what makes two potentials equal: a value where it is one, else which object it is.
+    """Return what makes two potentials equal: of a module, its constants and which its parameters are.
+
+    A function equals itself. A copy of a module with parameters that take a gradient is another one.
 
     Example:
         >>> identity(torch.nn.Linear(1, 1)) == identity(torch.nn.Linear(1, 1))
         False
+        >>> identity(torch.nn.Tanh()) == identity(torch.nn.Tanh())
+        True
     """
-    return id(potential) if isinstance(potential, torch.nn.Module) else potential
+    return _ModuleValue(potential) if isinstance(potential, torch.nn.Module) else potential
+
+
+class _ModuleValue:
+    """A module as a value: two are equal where type, settings, children and tensors are."""
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        self.module = module
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _ModuleValue):
+            return NotImplemented
+        return self.module is other.module or _same(self.module, other.module)
+
+    def __hash__(self) -> int:
+        names = [name for name, _ in self.module.named_modules()]
+        return hash((type(self.module), tuple(names)))
+
+
+def _same(one: torch.nn.Module, other: torch.nn.Module) -> bool:
+    if type(one) is not type(other) or _settings(one) != _settings(other):
+        return False
+    first, second = ({**m._parameters, **m._buffers} for m in (one, other))
+    if first.keys() != second.keys() or not all(_same_tensor(first[key], second[key]) for key in first):
+        return False
+    children, others = dict(one.named_children()), dict(other.named_children())
+    return children.keys() == others.keys() and all(_same(children[key], others[key]) for key in children)
+
+
+def _settings(module: torch.nn.Module) -> dict[str, Any]:
+    return {
+        name: value
+        for name, value in vars(module).items()
+        if isinstance(value, Hashable) and not name.startswith("_") and name != "training"
+    }
+
+
+def _same_tensor(one: Tensor | None, other: Tensor | None) -> bool:
+    if one is None or other is None or one is other:
+        return one is other
+    learned = one.requires_grad or other.requires_grad
+    return not learned and one.device == other.device and one.dtype == other.dtype and torch.equal(one, other)
