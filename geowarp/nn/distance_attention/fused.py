@@ -52,12 +52,18 @@ def fused_average(problem: Problem, features: Features, values: Tensor, dtype: t
     else:
         attention_mask, causal = None, visibility.is_causal
     width = -(-max(query.shape[-1], values.shape[-1]) // 8) * 8
-    q, k, v = (_heads(F.pad(x.to(dtype), (0, width - x.shape[-1])), batch) for x in (query, key, values))
+    q, k, v = (_heads(_padded(x.to(dtype), width), batch) for x in (query, key, values))
     mask = None if attention_mask is None else _heads(attention_mask, batch)
     with autocast_off(query):
         average = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, scale=1.0)
     average = average.reshape(*batch, problem.queries, width)[..., : values.shape[-1]]
     return average if empty is None else torch.where(empty, 0, average)
+
+
+def _padded(x: Tensor, width: int) -> Tensor:
+    """Return the vectors with zeros up to a width, in one pass over them."""
+    rest = width - x.shape[-1]
+    return torch.cat([x, x.new_zeros(1).expand(*x.shape[:-1], rest)], -1) if rest else x
 
 
 def _foldable(visibility: Visibility) -> bool:
