@@ -168,8 +168,8 @@ def similarities(path: Path, vectors: Vectors) -> tuple[Tensor, Tensor]:
     word that has no vector are left out.
     """
     try:
-        lines = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()]
-        pairs = [(one, two, float(score)) for one, two, score in lines if not one.startswith("#")]
+        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+        pairs = [(one, two, float(score)) for one, two, score in (line.split("\t") for line in lines)]
     except (OSError, ValueError) as error:
         raise GeowarpError(f"--similarities {path}: no lines of a word, a word and a score") from error
     known = [

@@ -18,6 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from torch import Tensor
 
 from geowarp import GeowarpError
@@ -26,6 +27,7 @@ from geowarp.errors import NumericalWarning
 from geowarp.manifolds import Euclidean, FairnessWarped
 from geowarp.nn import ParityPotential
 
+Array = NDArray[Any]
 SHOWN = listed(
     "receptionist nurse housekeeper dancer librarian teacher artist lawyer doctor mathematician architect "
     "engineer coach captain"
@@ -62,7 +64,8 @@ class Section:
     def about(cls, vectors: Vectors, alpha: float) -> "Section":
         """Return the plane with the parity of the two words, which is the same in both modes."""
         words = {word: place_words(vectors, [word]) for word in reversed(WORDS)}
-        return cls(vectors, FairnessWarped(Euclidean(1), ParityPotential(words, Euclidean(1), alpha)))
+        potential = ParityPotential(words, Euclidean(1), alpha)
+        return cls(vectors, FairnessWarped(Euclidean(1), potential, segments=128))
 
     def places(self, words: Sequence[str]) -> Tensor:
         """Return where words are, ``(words, 2)``."""
@@ -90,12 +93,12 @@ def check(path: Path) -> None:
         raise GeowarpError(f"--output {path} must end in one of .{', .'.join(sorted(kinds))}")
 
 
-def grid() -> tuple[Tensor, Tensor, Tensor]:
+def grid() -> tuple[Array, Array, Tensor]:
     """Return the coordinates of a grid of the plane, and its points."""
     left, right, bottom, top = EXTENT
     x = torch.linspace(left, right, 281, dtype=torch.float64)
     y = torch.linspace(bottom, top, 361, dtype=torch.float64)
-    return x, y, torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)
+    return x.numpy(), y.numpy(), torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)
 
 
 def draw_plane(axes: Axes, section: Section, title: str) -> None:
@@ -128,7 +131,7 @@ def draw_words(axes: Axes, section: Section, words: Sequence[str], style: dict[s
 def draw_stretch(axes: Axes, section: Section) -> None:
     """Draw by how much lengths grow most, and the professions."""
     x, y, points = grid()
-    stretch = section.stretch(points)
+    stretch = section.stretch(points).numpy()
     image = axes.pcolormesh(
         x, y, stretch, norm=LogNorm(1), cmap="cividis", shading="gouraud", rasterized=True
     )
@@ -148,25 +151,28 @@ def draw_geodesics(axes: Axes, section: Section) -> None:
     """Draw the shortest paths between professions and the two words, before and after, and their lengths."""
     x, y, points = grid()
     axes.contourf(
-        x, y, section.stretch(points), levels=LEVELS, cmap="Greys", norm=LogNorm(1, 30), extend="max"
+        x, y, section.stretch(points).numpy(), levels=LEVELS, cmap="Greys", norm=LogNorm(1, 30), extend="max"
     )
     pairs = [(start, end) for start in TRAVELLERS for end in WORDS]
     starts, ends = (section.places(words) for words in zip(*pairs, strict=True))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NumericalWarning)  # such a path is not drawn
         found = section.metric.solve_geodesic(starts, ends)
-    sure = found.residual < RESIDUAL
+    most = section.metric.dist(starts, ends, mode="upper")
+    sure = (found.residual < RESIDUAL) & (found.distance <= most)
     for index, (_, end) in enumerate(pairs):
         straight = torch.stack([starts[index], ends[index]])
-        axes.plot(*straight.mT, "--", color=COLOURS[end], linewidth=1.2)
+        axes.plot(*straight.mT.numpy(), "--", color=COLOURS[end], linewidth=1.2)
         if sure[index]:
-            axes.plot(*found.points[index].mT, color=COLOURS[end], linewidth=2.2)
+            axes.plot(*found.points[index].mT.numpy(), color=COLOURS[end], linewidth=2.2)
     lines = [f"{'':15s}straight  chord  geodesic"]
     chords = section.metric.dist(starts, ends, mode="chord")
     straights = (starts - ends).norm(dim=-1)
     for index, pair in enumerate(pairs):
         length = f"{found.distance[index]:.2f}" if sure[index] else "–"
         lines.append(f"{' – '.join(pair):15s}{straights[index]:8.2f}{chords[index]:7.2f}{length:>10s}")
+    if not sure.all():
+        lines.append("–: the search did not converge")
     axes.text(
         0.5, 0.985, "\n".join(lines), transform=axes.transAxes, ha="center", va="top", family="monospace"
     )
@@ -174,18 +180,19 @@ def draw_geodesics(axes: Axes, section: Section) -> None:
     draw_plane(axes, section, "(b) Shortest paths before (dashed) and after (solid)")
 
 
-def draw_attention(axes: Axes, before: Tensor, after: Tensor) -> None:
-    """Draw the attention of professions to male words; the rest is to female words."""
-    order = before.argsort()
-    heights = torch.arange(len(order))
-    axes.hlines(heights, before[order], after[order], color="#b8b8b8", linewidth=2.5, zorder=1)
+def draw_attention(axes: Axes, shares: Tensor) -> None:
+    """Draw the attention ``(2, n)`` of professions to male words, before and after."""
+    order = shares[0].argsort()
+    before, after = shares[:, order].numpy()
+    heights = range(len(SHOWN))
+    axes.hlines(heights, before, after, color="#b8b8b8", linewidth=2.5, zorder=1)
     axes.scatter(
-        before[order], heights, s=50, facecolors="white", edgecolors="black", linewidths=1.5, label="before"
+        before, heights, s=50, facecolors="white", edgecolors="black", linewidths=1.5, label="before"
     )
-    axes.scatter(after[order], heights, s=50, color="black", label="after", zorder=3)
+    axes.scatter(after, heights, s=50, color="black", label="after", zorder=3)
     axes.axvline(0.5, color="black", linewidth=0.8, zorder=0)
     axes.set_yticks(heights, labels=[SHOWN[index] for index in order.tolist()], fontsize=11)
-    reach = 1.12 * max(0.05, float((torch.cat([before, after]) - 0.5).abs().max()))
+    reach = 1.12 * max(0.05, abs(before - 0.5).max(), abs(after - 0.5).max())
     axes.set(xlim=(0.5 - reach, 0.5 + reach), xlabel="share of the 8 male among 16 gendered words")
     axes.set_box_aspect((EXTENT[3] - EXTENT[2]) / (EXTENT[1] - EXTENT[0]))
     axes.set_title("(c) Attention before and after", fontsize=12)
@@ -197,7 +204,7 @@ def figure_of(section: Section, before: Tensor, after: Tensor, caption: str) -> 
     figure, panels = plt.subplots(1, 3, figsize=(17, 7.2), layout="constrained")
     draw_stretch(panels[0], section)
     draw_geodesics(panels[1], section)
-    draw_attention(panels[2], before, after)
+    draw_attention(panels[2], torch.stack([before, after]))
     figure.suptitle(
         f"{caption}: (a, b) of “she” and “he” alone, (c) of 8 female and 8 male words", fontsize=13
     )
