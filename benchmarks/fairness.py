@@ -23,9 +23,12 @@ WEAT columns are raw gaps on the scale of the cosine; WEAT-2, instruments and we
 is, and WEAT-6, first names, shows words that no group contains. SimLex, MEN and WS353 are rank correlations
 with people. ``linear``, ``RBF`` and ``k-means`` are accuracies of probes for the gender of the 1000 most
 biased neutral words, 0.5 where nothing leaks: stretching is no erasure, a warped space keeps its points.
+LEACE and INLP are fitted to the 2000 most biased neutral words, those among them.
 
-The second table leaves out 10 of 49 pairs at random, 20 times. "not labelled", "not listed": the field is not
-told that the words left out are gendered; "learned gate": nor is it, but a probe of gendered words judges.
+The second table leaves out 10 of 49 pairs at random, 20 times, and says how much less the gap is than that of
+projection. "not labelled", "not listed": the field is not told that the words left out are gendered, and
+takes them for neutral. "learned gate": a linear probe judges. "neutral listed": the professions are listed
+instead, and all other words are taken for gendered.
 """
 
 import argparse

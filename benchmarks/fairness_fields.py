@@ -1,6 +1,5 @@
 """Words on a manifold with heights: the graph of a potential, whose distance is the warped chord."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -85,14 +84,13 @@ class ReflectionPotential(nn.Module):
     ``|b(y)|`` equal for gendered words, so that none of them is further from all words than another.
     Between the two kinds b passes through a gate of compact support about the list of gendered words.
 
-    f are principal coordinates of differences within pairs, each times ``√(λ / (λ + ridge))``.
+    f are principal coordinates of differences within pairs.
 
     Args:
         base: the manifold.
         pairs: ``(P, 2, *point)``, which differ by gender alone.
         gendered: ``(M, *point)``, all words that are of a gender by definition.
         directions: K.
-        ridge: against directions of small variance λ.
         scale: c: a large one leaves neutral words alone, a small one gendered words.
         radius: of the gate.
         probe: of rows, ``(..., d)`` to ``(...)`` from 0 to 1, opens the gate for words that are on no list.
@@ -108,7 +106,6 @@ class ReflectionPotential(nn.Module):
         pairs: Tensor,
         gendered: Tensor,
         directions: int = 8,
-        ridge: float = 3e-4,
         scale: float = 0.85,
         radius: float = 0.2,
         probe: Callable[[Tensor], Tensor] | None = None,
@@ -116,10 +113,8 @@ class ReflectionPotential(nn.Module):
         super().__init__()
         self.base, self.scale, self.radius, self.probe = base, scale, radius, probe
         rows = coordinates(base, pairs)
-        differences = (rows[:, 0] - rows[:, 1]) / (2 * math.sqrt(len(rows)))
-        svd = torch.linalg.svd(differences, full_matrices=False)
-        variance = svd.S[:directions, None].square()
-        self.register_buffer("axes", svd.Vh[:directions] * (variance / (variance + ridge)).sqrt())
+        differences = rows[:, 0] - rows[:, 1]
+        self.register_buffer("axes", torch.linalg.svd(differences, full_matrices=False).Vh[:directions])
         self.register_buffer("gendered", gendered)
         self.register_buffer("square", (scale * self._values(gendered)).square().sum(-1).max())
         self.outputs, self.alpha = len(self.axes) + 1, 1.0

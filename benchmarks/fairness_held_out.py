@@ -9,7 +9,7 @@ import torch
 from fairness_baselines import principal_differences, project
 from fairness_fields import Embedding, ReflectionPotential, warp
 from fairness_measures import Words
-from fairness_methods import ALPHA, DIRECTIONS, Space, labelled
+from fairness_methods import ALPHA, DIRECTIONS, REFLECTED, Space, labelled
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 from tqdm import tqdm
@@ -18,6 +18,7 @@ from geowarp.metrics import attention_gap
 from geowarp.nn import ParityPotential
 
 TESTED = 10  # pairs
+RADIUS = 0.2
 REFERENCE = "projection, 1"
 COLUMNS = ["vectors", "space", "method", "gap", "error", "less than projection, 1", "its error", "wins"]
 
@@ -48,17 +49,32 @@ def _embeddings(words: Words, space: Space, train: Tensor, test: Tensor) -> Iter
     parity = warp(base, ParityPotential(groups, base.base, ALPHA), ALPHA)
     yield "parity, labelled", labelled(parity, (*test, *train.mT), ALPHA)
     yield "parity, not labelled", parity
-    yield "reflection, listed", _reflection(base, train, words.gendered)
+    for number in REFLECTED:
+        yield f"reflection, {number}", _reflection(base, train, words.gendered, number)
     listed = words.gendered & ~_written_alike(words, test)
-    yield "reflection, not listed", _reflection(base, train, listed)
-    yield "reflection, learned gate", _reflection(base, train, listed, _probe(rows, listed, words.gendered))
+    yield "reflection, 8, not listed", _reflection(base, train, listed)
+    probe = _probe(rows, listed, words.gendered)
+    yield "reflection, 8, learned gate", _reflection(base, train, listed, probe=probe)
+    probe = _all_but(rows[words.professions])
+    yield "reflection, 8, neutral listed", _reflection(base, train, listed, probe=probe)
 
 
 def _reflection(
-    base: Embedding, pairs: Tensor, gendered: Tensor, probe: Callable[[Tensor], Tensor] | None = None
+    base: Embedding,
+    pairs: Tensor,
+    gendered: Tensor,
+    number: int = 8,
+    probe: Callable[[Tensor], Tensor] | None = None,
 ) -> Embedding:
-    potential = ReflectionPotential(base.base, base.points[pairs], base.points[gendered], probe=probe)
-    return warp(base, potential, 1.0)
+    points = base.points
+    return warp(
+        base, ReflectionPotential(base.base, points[pairs], points[gendered], number, probe=probe), 1.0
+    )
+
+
+def _all_but(neutral: Tensor) -> Callable[[Tensor], Tensor]:
+    """Return a function of rows: 0 at neutral ones and 1 elsewhere."""
+    return lambda x: (torch.cdist(x, neutral).amin(-1) > RADIUS).to(x)
 
 
 def _written_alike(words: Words, test: Tensor) -> Tensor:

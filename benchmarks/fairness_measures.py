@@ -18,7 +18,7 @@ FEWEST = 5  # words of a set, for a test to mean something
 PERMUTATIONS = 15_000  # all partitions of two sets of 8
 PROBED = 500  # most biased neutral words of each gender
 NEUTRAL = 4  # each how manieth word is kept to learn what is neutral
-FITTED = 5000  # most biased words that erasers see
+FITTED = 2000  # most biased neutral words that erasers see
 COLUMNS = [
     "vectors",
     "space",
@@ -93,9 +93,8 @@ class Words:
 
     @cached_property
     def fitted(self) -> Tensor:
-        """The most biased words, without those that are held out."""
-        size = self.bias.abs()
-        size[torch.cat(self.held_out)] = 0
+        """The most biased neutral words, which erasers see."""
+        size = torch.where(self.gendered, 0.0, self.bias.abs())
         return size.topk(min(FITTED, len(size))).indices
 
     @cached_property

@@ -19,6 +19,7 @@ STRENGTHS = {"mean": (0.05, 0.25, 1.0), "softmax": (0.05, 0.25)}
 ALPHA = 0.1
 LINEAR = (1.0, 4.0)
 DIRECTIONS = (1, 3, 8)
+REFLECTED = (1, 8)
 
 
 def methods(words: Words, space: Space) -> Iterator[tuple[str, Method]]:
@@ -34,10 +35,12 @@ def methods(words: Words, space: Space) -> Iterator[tuple[str, Method]]:
         for alpha in strengths:
             yield f"parity {mode}, α={alpha:g}", partial(parity, base, words, alpha, mode)
     yield f"parity mean, α={ALPHA:g}, all pairs", partial(parity, base, words, ALPHA, "mean", words.pairs.mT)
-    yield "reflection", partial(reflection, base, words)
-    for mode in STRENGTHS:
-        name = f"reflection + parity {mode}, α={ALPHA:g}"
-        yield name, partial(reflection_and_parity, base, words, ALPHA, mode)
+    for number in REFLECTED:
+        name = f"reflection, {number}"
+        yield name, partial(reflection, base, words, number)
+        for mode in STRENGTHS:
+            made = partial(reflection_and_parity, base, words, number, ALPHA, mode)
+            yield f"{name} + parity {mode}, α={ALPHA:g}", made
 
 
 def removals(words: Words) -> Iterator[tuple[str, Callable[[], Tensor]]]:
@@ -90,17 +93,17 @@ def labelled(warped: Embedding, sides: Sequence[Tensor], alpha: float) -> Embedd
     return warped
 
 
-def reflection(base: Embedding, words: Words) -> Embedding:
-    """Return words warped by the reflection of gender."""
-    return warp(base, _reflection(base, words), 1.0)
+def reflection(base: Embedding, words: Words, number: int) -> Embedding:
+    """Return words warped by the reflection of gender in a number of directions."""
+    return warp(base, _reflection(base, words, number), 1.0)
 
 
-def reflection_and_parity(base: Embedding, words: Words, alpha: float, mode: str) -> Embedding:
+def reflection_and_parity(base: Embedding, words: Words, number: int, alpha: float, mode: str) -> Embedding:
     """Return words warped by the reflection, and for parity of what it leaves to the groups.
 
     Gendered words that are in no group have the value 0 of parity: they are neither lifted nor do they lift.
     """
-    mirror = _reflection(base, words)
+    mirror = _reflection(base, words, number)
     members = [base.points[side] for side in words.groups]
     tau = words.tau if mode == "softmax" else None
     rest = ParityPotential(members, base.base, alpha, mode, tau, score=WarpedScore(mirror, 1.0))  # type: ignore[arg-type]
@@ -113,8 +116,9 @@ def reflection_and_parity(base: Embedding, words: Words, alpha: float, mode: str
     return warped.with_heights(others.nonzero()[:, 0], changed)
 
 
-def _reflection(base: Embedding, words: Words) -> ReflectionPotential:
-    return ReflectionPotential(base.base, base.points[words.pairs], base.points[words.gendered])
+def _reflection(base: Embedding, words: Words, number: int) -> ReflectionPotential:
+    pairs, gendered = base.points[words.pairs], base.points[words.gendered]
+    return ReflectionPotential(base.base, pairs, gendered, number)
 
 
 def _projection(rows: Tensor, pairs: Tensor, number: int) -> Tensor:
