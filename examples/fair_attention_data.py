@@ -4,6 +4,7 @@ The sets of WEAT-2 and WEAT-7 are those of Caliskan, Bryson, Narayanan, Semantic
 language corpora contain human-like biases, Science 356 (2017).
 """
 
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -146,7 +147,7 @@ def load(path: Path = SLICE) -> Vectors:
     try:
         with np.load(path) as file:
             words, rows = unpack(file["words"]), file["vectors"]
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise GeowarpError(f"{path} is no slice; write it with fair_attention_slice.py") from error
     return Vectors(words, torch.nn.functional.normalize(torch.from_numpy(rows.astype(np.float64)), dim=-1))
 

@@ -130,10 +130,9 @@ def draw_words(axes: Axes, section: Section, words: Sequence[str], style: dict[s
 
 def draw_stretch(axes: Axes, section: Section) -> None:
     """Draw by how much lengths grow most, and the professions."""
-    x, y, points = grid()
-    stretch = section.stretch(points).numpy()
-    image = axes.pcolormesh(
-        x, y, stretch, norm=LogNorm(1), cmap="cividis", shading="gouraud", rasterized=True
+    stretch = section.stretch(grid()[2]).numpy()
+    image = axes.imshow(
+        stretch, norm=LogNorm(1), cmap="cividis", extent=EXTENT, origin="lower", interpolation="bilinear"
     )
     inset = axes.inset_axes((0.2, 0.5, 0.6, 0.025))
     bar = axes.figure.colorbar(image, cax=inset, orientation="horizontal")
