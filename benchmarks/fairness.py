@@ -30,10 +30,10 @@ projection. "not labelled", "not listed": the field is not told that the words l
 takes them for neutral. "learned gate": a linear probe judges. "neutral listed": the professions are listed
 instead, and all other words are taken for gendered.
 
-Of reflection, c = 0.85 and the 8 directions were chosen in view of SimLex, MEN and the held-out pairs of
-word2vec in Euclidean space; nothing was chosen for GloVe, nor for hyperbolic space. With 50 entries, 8
-directions cost meaning. What a field takes for neutral though it is gendered becomes more biased than before, by the stretch:
-see WEAT-6 of GloVe, "not labelled" and "not listed". A projection has no such case.
+Of reflection, c = 0.85 and the 8 directions were chosen in view of SimLex, MEN, the held-out pairs and other
+such splits of word2vec in Euclidean space; nothing was chosen for GloVe, nor for hyperbolic space. With 50
+entries, 8 directions cost meaning. What a field takes for neutral though it is gendered becomes more biased
+than before: see WEAT-6 of GloVe, "not labelled" and "not listed". A projection needs no list.
 """
 
 import argparse

@@ -53,7 +53,7 @@ def attention_gap(
         tau: the temperature, positive.
         distance: all distances ``(n, m)`` of two sets of points; by default Euclidean, of normalised rows.
         stereotype: a number for each target, ``(n,)``, such as how far people think of it as of the first
-            group, to correlate with.
+            group, to correlate with. The correlation has no scale: where the gap is 0 it is that of noise.
 
     Raises:
         GeowarpError: for an empty set, one group, points of different shapes, tau that is not positive, and
