@@ -30,6 +30,7 @@ from geowarp.nn import (
     manifold_attention_weights,
 )
 from geowarp.nn.distance_attention import scores
+from geowarp.nn.fairness.wide_squares import wide_squares
 
 DOUBLE, TAU = torch.float64, 1.7
 ALPHA = (0.5, 2.0)
@@ -246,6 +247,30 @@ def test_the_score_of_a_warped_manifold_is_minus_its_squared_chord(method: Metho
     for manifold in (warped, warped.base):
         found = manifold_attention(x, x, x, manifold, score=score, method=method)
         torch.testing.assert_close(torch.autograd.grad(found, sources, cotangent), expected)
+
+
+@pytest.mark.parametrize(
+    ("manifold", "shape", "inner"),
+    [
+        (Euclidean(2), (3, 4), SquaredDistance()),
+        (Lorentz(2.0), (6,), ChordalSquaredDistance()),
+        (PoincareBall(0.7), (6,), ChordalSquaredDistance()),
+    ],
+)
+def test_many_points_in_single_precision_have_all_digits(manifold: Any, shape: Any, inner: Score) -> None:
+    """By products, of 300 of them, which give distances of close points and of members, too."""
+    members, x = (random_points(manifold, shape, n, dtype=torch.float32) for n in (4, 300))
+    x[:4], x[4:8] = members, manifold.projx(members + 1e-4 * torch.randn_like(members))
+    squares = wide_squares(inner, manifold, x.requires_grad_(), members)
+    assert squares is not None
+    wide = x.detach().double().requires_grad_()
+    exact = -inner.logits(manifold, wide, members.double())
+    assert float(((squares - exact).abs() / (exact + 1e-7)).detach().max()) < 1e-6
+    cotangent = torch.rand(300, 4)
+    (found,) = torch.autograd.grad(squares, x, cotangent)
+    (expected,) = torch.autograd.grad(exact, wide, cotangent.double())
+    found, expected = manifold.egrad2rgrad(x.detach(), found), manifold.egrad2rgrad(wide.detach(), expected)
+    torch.testing.assert_close(found.double(), expected, atol=1e-4, rtol=1e-4)
 
 
 def test_other_scores_are_no_sums() -> None:

@@ -37,6 +37,7 @@ from .fairness import (
     Debiased,
     DotProduct,
     FairAttention,
+    FairTransformer,
     FisherPotential,
     LearnedPotential,
     LinearPotential,
@@ -46,6 +47,7 @@ from .fairness import (
     WarpedScore,
     ZeroSet,
     debias,
+    fair_transformer,
 )
 from .gains import low_rank_gain
 from .generation import GenerationSettings
@@ -131,6 +133,7 @@ __all__ = [
     "EmbeddingClassifier",
     "FactorHomomorphisms",
     "FairAttention",
+    "FairTransformer",
     "FisherPotential",
     "FlexAttention",
     "FrechetMean",
@@ -197,6 +200,7 @@ __all__ = [
     "balance",
     "debias",
     "delta_attention",
+    "fair_transformer",
     "linear_attention",
     "low_rank_gain",
     "manifold_attention",

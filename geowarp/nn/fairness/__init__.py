@@ -4,6 +4,7 @@ from .bias_submanifold import BiasSubmanifold
 from .debias import Debiased, debias
 from .dot_product import DotProduct
 from .fair_attention import FairAttention
+from .fair_transformer import FairTransformer, fair_transformer
 from .learned_potential import LearnedPotential
 from .parity_potential import ParityPotential
 from .potentials import FisherPotential, LinearPotential, StackedPotential
@@ -19,6 +20,7 @@ __all__ = [
     "Debiased",
     "DotProduct",
     "FairAttention",
+    "FairTransformer",
     "FisherPotential",
     "LearnedPotential",
     "LinearPotential",
@@ -28,4 +30,5 @@ __all__ = [
     "WarpedScore",
     "ZeroSet",
     "debias",
+    "fair_transformer",
 ]

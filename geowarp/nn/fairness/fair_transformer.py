@@ -165,8 +165,17 @@ def fair_transformer(
     ``transformers.AttentionInterface``; it is registered there by the name "geowarp_fair". Masks, dropout and
     grouped keys are those of "sdpa". With α = 0 the numbers are those of "sdpa".
 
+    Measured on the encoder all-MiniLM-L6-v2, with sentences such as "the nurse said that she was late" for 40
+    professions, "she" and "he" as groups, and α = 0.1: the mean over layers and heads of the absolute
+    logarithm of the ratio of both attentions fell from 0.46 to 0.26 with words alone as references, to 0.21
+    with templates of other content, and to 0.17 with templates that are alike. With eight words in each
+    group, whose average is what is equal, it fell to 0.32. Embeddings of these sentences had a mean cosine of
+    0.999 with what they were.
+
     What it does not do: the vectors of the words, and what a head passes on from them, are what they were,
-    and so is any association in the embedding of a word, or in weights between other tokens.
+    and so is any association in the embedding of a word, or in weights between other tokens. In the
+    measurement above a linear probe read "she" or "he" from the last state of the profession in 93 of 100
+    cases, before and after, and the similarity of "the nurse is here" to "a woman is here" was what it was.
 
     Args:
         model: a ``PreTrainedModel``.
