@@ -11,9 +11,9 @@ from ..linalg.dimensions import append_dimensions
 from ..linalg.quadrature import gauss_legendre
 from .potential import Potential
 
-__all__ = ["WarpedDistance", "base_geodesic_length"]
+__all__ = ["WarpedDistance", "base_geodesic_length", "panel_rule"]
 
-_NODES = gauss_legendre(16)
+_NODES = gauss_legendre(4)
 
 
 class WarpedDistance(NamedTuple):
@@ -34,12 +34,31 @@ class WarpedDistance(NamedTuple):
     """The length of the geodesic of the base manifold, ``(...)``."""
 
 
+def panel_rule(panels: int, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Return nodes and weights on [0, 1] of 4 nodes on each of equal panels.
+
+    Example:
+        >>> nodes, weights = panel_rule(2, torch.zeros(1))
+        >>> (weights * nodes**7).sum()
+        tensor(0.1250)
+    """
+    nodes, weights = (torch.tensor(part, dtype=torch.float64) for part in zip(*_NODES, strict=True))
+    start = torch.arange(panels, dtype=torch.float64)[:, None]
+    return ((start + nodes) / panels).flatten().to(like), (weights / panels).repeat(panels).to(like)
+
+
 def base_geodesic_length(
-    base: geoopt.Manifold, potential: Potential, x: Tensor, y: Tensor, *, keeps_graph: bool = False
+    base: geoopt.Manifold,
+    potential: Potential,
+    x: Tensor,
+    y: Tensor,
+    *,
+    panels: int = 16,
+    keeps_graph: bool = False,
 ) -> Tensor:
     """Return ``∫ √(|γ̇|² + |(b∘γ)'|²) dt`` of the geodesics γ of the base, ``(...)``, b scaled by √α.
 
-    By the Gauss–Legendre rule of 16 nodes, exact to rounding for smooth potentials of moderate slope.
+    By the Gauss–Legendre rule of 4 nodes on each of equal panels, 16 of them by default.
 
     Example:
         >>> from geowarp.manifolds import Euclidean
@@ -49,9 +68,7 @@ def base_geodesic_length(
     ndim = int(base.ndim)
     velocity = base.logmap(x, y)
     square = base.dist2(x, y)
-    times, weights = (
-        torch.tensor(part, dtype=x.dtype, device=x.device) for part in zip(*_NODES, strict=True)
-    )
+    times, weights = panel_rule(panels, x)
     with torch.enable_grad():
         time = times.expand(*square.shape, len(times)).clone().requires_grad_()
         start, direction = x.unsqueeze(-ndim - 1), velocity.unsqueeze(-ndim - 1)

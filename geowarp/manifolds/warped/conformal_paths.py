@@ -8,14 +8,12 @@ from torch import Tensor
 
 from ..._geoopt import geoopt
 from ..linalg.dimensions import append_dimensions
-from ..linalg.quadrature import gauss_legendre
+from .bounds import panel_rule
 from .frame import Frame, path_ends, path_steps
 from .graph_metric import gradients
 from .potential import Potential
 
 __all__ = ["ConformalPaths"]
-
-_NODES = gauss_legendre(16)
 
 
 @dataclass(frozen=True)
@@ -49,10 +47,10 @@ class ConformalPaths:
         push = append_dimensions(0.5 * (lengths[:, 1:] + lengths[:, :-1]), ndim) * slopes[:, 1:-1].squeeze(2)
         return frame.into(inner, push - forward - backward), _inverse(weights)
 
-    def base_length(self, x: Tensor, y: Tensor) -> Tensor:
+    def base_length(self, x: Tensor, y: Tensor, panels: int) -> Tensor:
         """Return the length ``d_g(x, y) ∫ e^φ dt`` of the geodesic of the base, ``(B,)``."""
         ndim = int(self.base.ndim)
-        times, weights = (torch.tensor(part).to(x) for part in zip(*_NODES, strict=True))
+        times, weights = panel_rule(panels, x)
         velocity = self.base.logmap(x, y).unsqueeze(1)
         points = self.base.expmap(x.unsqueeze(1), append_dimensions(times, ndim) * velocity)
         length: Tensor = self.base.dist(x, y) * (self.potential(points).exp().squeeze(-1) @ weights)

@@ -54,8 +54,8 @@ def potential_hessian(m: GraphMetric, x: Tensor, u: Tensor, v: Tensor) -> Tensor
     Example:
         >>> from types import SimpleNamespace
         >>> from geowarp.manifolds import Euclidean
-        >>> m = SimpleNamespace(base=Euclidean(1), alpha=torch.tensor(1.0), keeps_graph=lambda *tensors: False,
-        ...     potential_differentials=lambda x: 2 * x[..., None, :])
+        >>> m = SimpleNamespace(base=Euclidean(1), alpha=torch.tensor(1.0),
+        ...     keeps_graph=lambda *tensors: False, potential_differentials=lambda x: 2 * x[..., None, :])
         >>> potential_hessian(m, torch.zeros(2), *torch.tensor([[1.0, 0.0], [3.0, 4.0]]))
         tensor([6.])
     """
@@ -75,8 +75,8 @@ def graph_christoffel(m: GraphMetric, x: Tensor, u: Tensor, v: Tensor) -> Tensor
     Example:
         >>> from types import SimpleNamespace
         >>> from geowarp.manifolds import Euclidean
-        >>> m = SimpleNamespace(base=Euclidean(1), alpha=torch.tensor(1.0), keeps_graph=lambda *tensors: False,
-        ...     potential_differentials=lambda x: 2 * x[..., None, :])
+        >>> m = SimpleNamespace(base=Euclidean(1), alpha=torch.tensor(1.0),
+        ...     keeps_graph=lambda *tensors: False, potential_differentials=lambda x: 2 * x[..., None, :])
         >>> graph_christoffel(m, *torch.tensor([[0.5, 0.0], [0.0, 1.0], [0.0, 1.0]]))
         tensor([1., 0.])
     """
@@ -103,8 +103,8 @@ def graph_riemann(m: GraphMetric, x: Tensor, u: Tensor, v: Tensor, w: Tensor) ->
     Example:
         >>> from types import SimpleNamespace
         >>> from geowarp.manifolds import Euclidean
-        >>> m = SimpleNamespace(base=Euclidean(1), alpha=torch.tensor(1.0), keeps_graph=lambda *tensors: False,
-        ...     potential_differentials=lambda x: x[..., None, :])
+        >>> m = SimpleNamespace(base=Euclidean(1), alpha=torch.tensor(1.0),
+        ...     keeps_graph=lambda *tensors: False, potential_differentials=lambda x: x[..., None, :])
         >>> graph_riemann(m, torch.zeros(2), *torch.eye(2)[[0, 1, 1]])
         tensor([1., 0.])
     """

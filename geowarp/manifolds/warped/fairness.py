@@ -94,7 +94,7 @@ class FairnessWarped(OverBase):
                 "that returns (..., K)"
             )
         given = _chosen(potential, alpha)
-        numbers = torch.as_tensor(given).detach().double().cpu()
+        numbers = _double(given)
         _check_alpha(numbers, learnable)
         self.potential = potential
         self.log_alpha = (
@@ -322,7 +322,7 @@ def _chosen(potential: Potential, alpha: float | Sequence[float] | Tensor | None
             )
         return own
     if own is not None:
-        first, second = (torch.as_tensor(a).detach().double().cpu() for a in (alpha, own))
+        first, second = _double(alpha), _double(own)
         if first.numel() and second.numel() and not bool((first == second).all()):
             warn(
                 f"FairnessWarped: alpha = {first.tolist()}, but the potential was made for "
@@ -331,6 +331,15 @@ def _chosen(potential: Potential, alpha: float | Sequence[float] | Tensor | None
                 FairnessWarning,
             )
     return alpha
+
+
+def _double(alpha: Any) -> Tensor:
+    """Return numbers in double precision, which no device need have."""
+    return (
+        torch.as_tensor(alpha).detach().cpu().double()
+        if isinstance(alpha, Tensor)
+        else torch.tensor(alpha, dtype=torch.float64)
+    )
 
 
 def _check_alpha(alpha: Tensor, learnable: bool) -> None:

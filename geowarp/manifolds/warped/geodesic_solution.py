@@ -6,7 +6,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..._geoopt import geoopt
 from ..._warn import warn
 from ...errors import NumericalWarning
 from ..linalg import safe_sqrt
@@ -14,10 +13,12 @@ from ..linalg.broadcasting import broadcast_shapes
 from ..linalg.differentiation import differentiable_once
 from ..linalg.dimensions import append_dimensions
 from .extrapolation import halvings, romberg
-from .frame import path_ends, path_steps
+from .frame import path_ends
+from .geodesic_limit import geodesic_limit, rounding_share
 from .path_search import Paths, Search, search
+from .starting_paths import BaseGeodesics, lower, refined
 
-__all__ = ["GeodesicSolver", "WarpedGeodesic", "initial_path", "refined"]
+__all__ = ["GeodesicSolver", "WarpedGeodesic"]
 
 _SLACK = 1e4  # times the tolerance: within it a stalled search has reached what rounding allows
 
@@ -82,17 +83,14 @@ class GeodesicSolver:
         x, y = (end.expand(*batch, *point).reshape(-1, *point) for end in (x, y))
         searches = self._search(paths, x.detach(), y.detach())
         energies = [_energy(paths, found.points, x, y) for found in searches]
-        squares, _ = romberg(energies)
-        distance = safe_sqrt(differentiable_once(squares.clamp_min(0), "the distance of a warped metric"))
-        with torch.no_grad():
-            error = romberg([safe_sqrt(energy) for energy in energies])[1]
-            velocity = paths.raised(x, romberg([paths.momentum(found.points) for found in searches])[0])
-            velocity, correction = self._without_rounding(paths, searches[-1].points, velocity, distance)
+        squares = romberg(energies)[0].clamp_min(0)
+        distance = safe_sqrt(differentiable_once(squares, "the distance of a warped metric"))
+        limit = geodesic_limit(paths, [found.points for found in searches], energies)
         solution = WarpedGeodesic(
             searches[-1].points,
-            velocity,
-            distance + correction,
-            error,
+            limit.velocity,
+            distance + (limit.distance - distance).detach(),
+            limit.error,
             searches[-1].residual,
             torch.stack([found.iterations for found in searches]).sum(0),
         )
@@ -101,13 +99,14 @@ class GeodesicSolver:
     @torch.no_grad()
     def _search(self, paths: Paths, x: Tensor, y: Tensor) -> list[Search]:
         levels, tolerance = halvings(self.segments), self._tolerance(x.dtype)
-        points = initial_path(paths.base, x, y, levels[0])
-        found = [search(paths, points, tolerance, self.max_iterations)]
-        while len(found) < len(levels):
-            points = refined(paths.base, found[-1].points)
+        straight, found = BaseGeodesics(paths, x, y), list[Search]()
+        for level in levels:
+            points = straight.path(level)
+            if found:
+                points = lower(paths, refined(paths.base, found[-1].points), points)
             found.append(search(paths, points, tolerance, self.max_iterations))
         found = [_still_where_ends_meet(search, x, y) for search in found]
-        residual, allowed = found[-1].residual, _SLACK * (tolerance + _rounding(paths, found[-1].points))
+        residual, allowed = found[-1].residual, _SLACK * (tolerance + rounding_share(paths, found[-1].points))
         if residual.numel() and not bool((residual <= allowed).all()):
             off = int((residual > allowed).sum())
             warn(
@@ -116,23 +115,6 @@ class GeodesicSolver:
                 NumericalWarning,
             )
         return found
-
-    def _without_rounding(
-        self, paths: Paths, points: Tensor, velocity: Tensor, distance: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Return velocities, and what is to be added to distances, where points are close.
-
-        Where rounding of many short segments explains how far both are from those of the base's geodesic,
-        which is the geodesic to O(d²), they are taken from it.
-        """
-        x, y = points[:, 0], points[:, -1]
-        rounding = 2 * _rounding(paths, points)
-        length = paths.base_length(x, y)
-        near = (distance - length).abs() <= self.segments**0.5 * rounding * length
-        straight = paths.base.logmap(x, y)
-        bend, size = paths.base.norm(x, velocity - straight), paths.base.norm(x, straight)
-        same = append_dimensions(bend <= self.segments * rounding * size, velocity.ndim - 1)
-        return torch.where(same, straight, velocity), torch.where(near, length - distance, 0)
 
     def _tolerance(self, dtype: torch.dtype) -> float:
         if self.tolerance is not None:
@@ -146,45 +128,6 @@ def _still_where_ends_meet(search: Search, x: Tensor, y: Tensor) -> Search:
     at_start = append_dimensions(same, search.points.ndim - 1)
     points = torch.where(at_start, x.unsqueeze(1), search.points)
     return search._replace(points=points, residual=torch.where(same, 0, search.residual))
-
-
-def _rounding(paths: Paths, points: Tensor) -> Tensor:
-    """Return what share of the length of a path the rounding of the entries of its points is, ``(B,)``."""
-    start = points[:, 0]
-    size = torch.finfo(points.dtype).eps * start.abs().flatten(1).amax(1)
-    unit = paths.base.proju(start, append_dimensions(size, start.ndim - 1).expand_as(start))
-    length = safe_sqrt(paths.squared_lengths(points)).sum(-1)
-    rounding: Tensor = paths.base.norm(start, unit) / length.clamp_min(torch.finfo(points.dtype).tiny)
-    return rounding
-
-
-def initial_path(base: geoopt.Manifold, x: Tensor, y: Tensor, segments: int) -> Tensor:
-    """Return the geodesic of the base from x to y, ``(B, N + 1, *point)``, its ends exactly these.
-
-    Example:
-        >>> from geowarp.manifolds import Euclidean
-        >>> initial_path(Euclidean(0), torch.zeros(1), torch.ones(1), 2)
-        tensor([[0.0000, 0.5000, 1.0000]])
-    """
-    ndim = int(base.ndim)
-    times = torch.arange(1, segments, dtype=x.dtype, device=x.device) / segments
-    start, velocity = x.unsqueeze(1), base.logmap(x, y).unsqueeze(1)
-    inner = base.expmap(start, append_dimensions(times, ndim) * velocity)
-    return torch.cat([start, inner, y.unsqueeze(1)], 1)
-
-
-def refined(base: geoopt.Manifold, points: Tensor) -> Tensor:
-    """Return paths ``(B, 2N + 1, *point)`` with the midpoints of the segments of ``(B, N + 1, *point)``.
-
-    Example:
-        >>> from geowarp.manifolds import Euclidean
-        >>> refined(Euclidean(0), torch.tensor([[0.0, 1.0, 3.0]]))
-        tensor([[0.0000, 0.5000, 1.0000, 2.0000, 3.0000]])
-    """
-    starts, ends = path_steps(points, int(base.ndim))
-    middles = base.expmap(starts, 0.5 * base.logmap(starts, ends))
-    pairs = torch.stack([starts, middles], 2).flatten(1, 2)
-    return torch.cat([pairs, points[:, -1:]], 1)
 
 
 def _energy(paths: Paths, points: Tensor, x: Tensor, y: Tensor) -> Tensor:

@@ -58,9 +58,9 @@ class GraphPaths:
         jacobian = frame.into(inner.unsqueeze(axis + 1), lifts)
         return frame.into(inner, gradient), _inverse(jacobian, frame.lower(jacobian))
 
-    def base_length(self, x: Tensor, y: Tensor) -> Tensor:
+    def base_length(self, x: Tensor, y: Tensor, panels: int) -> Tensor:
         """Return the length of the geodesic of the base, ``(B,)``."""
-        return base_geodesic_length(self.base, self.potential, x, y)
+        return base_geodesic_length(self.base, self.potential, x, y, panels=panels)
 
     def momentum(self, points: Tensor) -> Tensor:
         """Return ``N (log_x(z) + Σ (b_k(z) − b_k(x)) grad b_k(x))`` of the first segments, from x to z."""

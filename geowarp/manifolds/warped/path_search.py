@@ -16,7 +16,7 @@ __all__ = ["Paths", "Search", "search"]
 _HALVINGS = 20
 _MEMORY = 6
 _SUFFICIENT = 1e-4  # decrease, as a share of what the slope promises
-_STALLED = 3  # steps without progress, after which rounding has been reached
+_STALLED = 16  # steps without progress, after which rounding has been reached
 
 
 class Paths(Protocol):
@@ -35,8 +35,8 @@ class Paths(Protocol):
         """Return the gradient of ``½ Σ l_i²``, and an approximate inverse of its Hessian."""
         ...
 
-    def base_length(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return the length of the geodesic of the base from x to y, ``(B,)``."""
+    def base_length(self, x: Tensor, y: Tensor, panels: int) -> Tensor:
+        """Return the length of the geodesic of the base from x to y, ``(B,)``, by so many panels."""
         ...
 
     def momentum(self, points: Tensor) -> Tensor:
