@@ -54,5 +54,5 @@ def flat_features(q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
     """
     with torch.no_grad():
         centre = k.sum(-2, keepdim=True) / max(1, k.shape[-2])
-    q, k = q - centre, k - centre
-    return torch.cat([2 * q, torch.ones_like(q[..., :1])], -1), torch.cat([k, -k.square().sum(-1, True)], -1)
+    q, k = (q - centre).mul_(2), k - centre
+    return torch.cat([q, torch.ones_like(q[..., :1])], -1), torch.cat([k, -k.square().sum(-1, True)], -1)

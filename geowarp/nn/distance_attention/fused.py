@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ...manifolds.linalg.broadcasting import broadcast_shapes
 from ...manifolds.linalg.precision import autocast_off
+from ...manifolds.linalg.threads import is_concrete
 from .problem import Problem
 from .scores import Features
 from .visibility import Visibility
@@ -41,10 +42,11 @@ def fused_average(problem: Problem, features: Features, values: Tensor, dtype: t
                 [0.1192, 0.8808]])
     """
     batch = problem.batch(values.shape[:-2])
-    query, key = features[0] * problem.scale, features[1]
+    (query, key), factor = features, _number(problem.scale)
+    query = query * problem.scale if factor is None else query
     visibility, empty = problem.visibility, None
     if problem.keys and _foldable(visibility):
-        query, key, empty = _fold(problem, query, key)
+        query, key, empty = _fold(problem, query, key, 1.0 if factor is None else 1 / factor)
         visibility = Visibility(None, visibility.is_causal, None)
     if visibility.mask is not None or visibility.bias is not None:
         allowed = visibility.allowed(problem.queries, problem.keys, query.device)
@@ -55,9 +57,17 @@ def fused_average(problem: Problem, features: Features, values: Tensor, dtype: t
     q, k, v = (_heads(_padded(x.to(dtype), width), batch) for x in (query, key, values))
     mask = None if attention_mask is None else _heads(attention_mask, batch)
     with autocast_off(query):
-        average = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, scale=1.0)
+        average = F.scaled_dot_product_attention(
+            q, k, v, attn_mask=mask, is_causal=causal, scale=factor or 1.0
+        )
     average = average.reshape(*batch, problem.queries, width)[..., : values.shape[-1]]
     return average if empty is None else torch.where(empty, 0, average)
+
+
+def _number(scale: Tensor) -> float | None:
+    """Return ``1/τ`` where it is one number on the CPU, which the kernel then multiplies by itself."""
+    plain = scale.numel() == 1 and scale.device.type == "cpu" and is_concrete(scale)
+    return float(scale) if plain and not scale.requires_grad and not torch.compiler.is_compiling() else None
 
 
 def _padded(x: Tensor, width: int) -> Tensor:
@@ -74,8 +84,8 @@ def _foldable(visibility: Visibility) -> bool:
     return keys_only and (is_causal or (bias is not None and bias.requires_grad))
 
 
-def _fold(problem: Problem, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the vectors with one more entry for what is added to the logits of each key.
+def _fold(problem: Problem, query: Tensor, key: Tensor, unit: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the vectors with one more entry for what is added to the logits, in a unit, of each key.
 
     Also whether a query, ``(..., N or 1, 1)``, has no key that it may look at.
     """
@@ -92,7 +102,7 @@ def _fold(problem: Problem, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor,
     extra = extra.clamp_min(_NEVER).to(key.dtype)
     shape = broadcast_shapes(key.shape[:-1], extra.shape[:-1])
     key = torch.cat([key.expand(*shape, key.shape[-1]), extra.expand(*shape, 1)], -1)
-    return torch.cat([query, torch.ones_like(query[..., :1])], -1), key, ~seen
+    return torch.cat([query, torch.full_like(query[..., :1], unit)], -1), key, ~seen
 
 
 def _one_mask(allowed: Tensor | None, bias: Tensor | None, dtype: torch.dtype) -> Tensor | None:
