@@ -14,6 +14,7 @@ from . import conformal_curvature
 from .conformal_flow import conformal_flow
 from .conformal_paths import ConformalPaths
 from .fairness import NO_DERIVATIVE
+from .frame import inner_product
 from .geodesic_solution import WarpedGeodesic
 from .graph_metric import gradients
 from .over_base import OverBase
@@ -97,9 +98,8 @@ class ConformalWarped(OverBase):
 
     def inner(self, x: Tensor, u: Tensor, v: Tensor | None = None, *, keepdim: bool = False) -> Tensor:
         """Return ``e^{2φ} ⟨u, v⟩_g``."""
-        product: Tensor = self.base.inner(x, u, v, keepdim=keepdim)
-        factor = (2 * self.phi_values(x)).exp()
-        return self._keep(factor, keepdim) * product
+        product = inner_product(self.base, x, u, u if v is None else v)
+        return self._keep((2 * self.phi_values(x)).exp() * product, keepdim)
 
     def egrad2rgrad(self, x: Tensor, u: Tensor) -> Tensor:
         """Return ``e^{−2φ}`` times the gradient of the base."""
@@ -122,6 +122,8 @@ class ConformalWarped(OverBase):
             >>> m.solve_geodesic(torch.tensor([-1.0, 1.0]), torch.tensor([1.0, 1.0])).points[2, 1]
             tensor(1.4142)
         """
+        with torch.no_grad():
+            self.phi_values(x)  # whose message shows the shapes that the user knows
         return self._solver.solve(ConformalPaths(self.base, self._column), x, y)
 
     def logmap(self, x: Tensor, y: Tensor) -> Tensor:
@@ -146,7 +148,7 @@ class ConformalWarped(OverBase):
         return curved
 
     def _hidden(self, x: Tensor) -> tuple[Tensor, ...]:
-        return () if isinstance(self.phi, torch.nn.Module) else (self.phi(x),)
+        return () if isinstance(self.phi, torch.nn.Module) else (self.phi_values(x),)
 
     def _column(self, x: Tensor) -> Tensor:
         return self.phi_values(x)[..., None]

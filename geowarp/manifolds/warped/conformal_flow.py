@@ -4,6 +4,7 @@ from torch import Tensor
 
 from ..._geoopt import geoopt
 from ..linalg.dimensions import append_dimensions
+from .frame import inner_product
 from .graph_metric import gradients
 from .potential import Potential
 
@@ -57,8 +58,8 @@ def conformal_flow(
 def _kicked(base: geoopt.Manifold, x: Tensor, velocity: Tensor, slope: Tensor, time: float) -> Tensor:
     """Return the v for which ``v / |v|²`` has grown by ``time · slope``; 0 stays 0."""
     ndim = int(base.ndim)
-    square = append_dimensions(base.inner(x, velocity), ndim)
-    along = append_dimensions(base.inner(x, velocity, slope), ndim)
-    steep = append_dimensions(base.inner(x, slope), ndim)
+    square = append_dimensions(inner_product(base, x, velocity, velocity), ndim)
+    along = append_dimensions(inner_product(base, x, velocity, slope), ndim)
+    steep = append_dimensions(inner_product(base, x, slope, slope), ndim)
     turned: Tensor = velocity + time * square * slope
     return turned / (1 + 2 * time * along + time**2 * square * steep)

@@ -14,6 +14,7 @@ from ..linalg import safe_sqrt
 from ..linalg.differentiation import without_derivative
 from . import curvature
 from .bounds import WarpedDistance, base_geodesic_length
+from .frame import inner_product
 from .geodesic_solution import WarpedGeodesic
 from .graph_flow import graph_flow
 from .graph_metric import gradients, raised
@@ -116,7 +117,7 @@ class FairnessWarped(OverBase):
     def constants(self) -> tuple[Any, ...]:
         """Return the base, the potential and α; what is learned is compared by identity."""
         numbers = None if self._numbers is None else tuple(self._numbers.reshape(-1).tolist())
-        alpha = (self.log_alpha, id(self._tensor)) if numbers is None else numbers
+        alpha = (id(self.log_alpha), id(self._tensor)) if numbers is None else numbers
         return fingerprint(self.base), identity(self.potential), alpha, self.segments
 
     def __repr__(self) -> str:
@@ -156,11 +157,11 @@ class FairnessWarped(OverBase):
     @or_base
     def inner(self, x: Tensor, u: Tensor, v: Tensor | None = None, *, keepdim: bool = False) -> Tensor:
         """Return ``⟨u, v⟩_g + Σ α_k db_k(u) db_k(v)``."""
-        product: Tensor = self.base.inner(x, u, v, keepdim=keepdim)
+        product = inner_product(self.base, x, u, u if v is None else v)
         _, slope = differentials(self._scaled, x, self.ndim, create_graph=self.keeps_graph(x, u, v))
         first = self._contract(slope, u)
         second = first if v is None else self._contract(slope, v)
-        return product + self._keep((first * second).sum(-1), keepdim)
+        return self._keep(product + (first * second).sum(-1), keepdim)
 
     @or_base
     def egrad2rgrad(self, x: Tensor, u: Tensor) -> Tensor:
@@ -243,6 +244,8 @@ class FairnessWarped(OverBase):
                     [0.8249, 0.7500],
                     [1.0000, 1.0000]])
         """
+        with torch.no_grad():
+            self.potential_values(x)  # whose message shows the shapes that the user knows
         return self._solver.solve(GraphPaths(self.base, self._scaled), x, y)
 
     @or_base
@@ -292,7 +295,7 @@ class FairnessWarped(OverBase):
 
     def _hidden(self, x: Tensor) -> tuple[Tensor, ...]:
         module = isinstance(self.potential, torch.nn.Module)
-        return (self.alpha,) if module else (self.alpha, self.potential(x))
+        return (self.alpha,) if module else (self.alpha, self.potential_values(x))
 
     def _contract(self, slope: Tensor, u: Tensor) -> Tensor:
         product = slope * u.unsqueeze(-self.ndim - 1)

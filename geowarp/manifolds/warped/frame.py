@@ -7,7 +7,19 @@ from torch import Tensor
 
 from ..._geoopt import geoopt
 
-__all__ = ["Frame", "path_ends", "path_steps"]
+__all__ = ["Frame", "inner_product", "path_ends", "path_steps"]
+
+
+def inner_product(base: geoopt.Manifold, x: Tensor, u: Tensor, v: Tensor) -> Tensor:
+    """Return ``⟨u, v⟩_x``, ``(...)``, of batches that broadcast, which some of geoopt's do only with keepdim.
+
+    Example:
+        >>> x = torch.zeros(2, 1, 3)
+        >>> inner_product(geoopt.PoincareBall(), x, torch.ones(2, 2, 3), torch.ones(2, 2, 3)).shape
+        torch.Size([2, 2])
+    """
+    product: Tensor = base.inner(x, u, v, keepdim=True)
+    return product.flatten(product.ndim - int(base.ndim)).squeeze(-1) if base.ndim else product
 
 
 def path_steps(points: Tensor, ndim: int) -> tuple[Tensor, Tensor]:
@@ -66,7 +78,7 @@ class Frame:
         shaped = self._shaped(vectors)
         with torch.enable_grad():
             probe = torch.zeros_like(shaped).requires_grad_()
-            product = self.base.inner(self._beside(shaped), probe, shaped)
+            product = inner_product(self.base, self._beside(shaped), probe, shaped)
             (covector,) = torch.autograd.grad(product.sum(), probe)
         lowered: Tensor = covector.reshape(vectors.shape)
         return lowered

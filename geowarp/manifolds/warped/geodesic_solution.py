@@ -104,11 +104,12 @@ class GeodesicSolver:
             points = straight.path(level)
             if found:
                 points = lower(paths, refined(paths.base, found[-1].points), points)
-            found.append(search(paths, points, tolerance, self.max_iterations))
+            allowed = tolerance + rounding_share(paths, points)
+            found.append(search(paths, points, allowed, self.max_iterations))
         found = [_still_where_ends_meet(search, x, y) for search in found]
-        residual, allowed = found[-1].residual, _SLACK * (tolerance + rounding_share(paths, found[-1].points))
-        if residual.numel() and not bool((residual <= allowed).all()):
-            off = int((residual > allowed).sum())
+        residual = found[-1].residual
+        if residual.numel() and not bool((residual <= _SLACK * allowed).all()):
+            off = int((residual > _SLACK * allowed).sum())
             warn(
                 f"{off} of {residual.numel()} geodesics of {self.segments} segments did not converge; the "
                 f"largest residual is {residual.max().item():.1e}",

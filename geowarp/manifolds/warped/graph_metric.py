@@ -5,6 +5,7 @@ from torch import Tensor
 
 from ..._geoopt import geoopt
 from ..linalg.dimensions import append_dimensions
+from .frame import inner_product
 from .potential import Potential, differentials
 
 __all__ = ["gradients", "lowered", "raised", "slopes"]
@@ -35,8 +36,7 @@ def slopes(base: geoopt.Manifold, x: Tensor, lifts: Tensor, u: Tensor) -> Tensor
         tensor([3., 4.])
     """
     ndim = int(base.ndim)
-    product: Tensor = base.inner(x.unsqueeze(-ndim - 1), lifts, u.unsqueeze(-ndim - 1))
-    return product
+    return inner_product(base, x.unsqueeze(-ndim - 1), lifts, u.unsqueeze(-ndim - 1))
 
 
 def lowered(base: geoopt.Manifold, x: Tensor, lifts: Tensor, u: Tensor) -> Tensor:
@@ -63,7 +63,7 @@ def raised(base: geoopt.Manifold, x: Tensor, lifts: Tensor, u: Tensor) -> Tensor
     ndim = int(base.ndim)
     along = slopes(base, x, lifts, u)
     rows, columns = lifts.unsqueeze(-ndim - 1), lifts.unsqueeze(-ndim - 2)
-    gram = base.inner(x.unsqueeze(-ndim - 1).unsqueeze(-ndim - 1), rows, columns)
+    gram = inner_product(base, x.unsqueeze(-ndim - 1).unsqueeze(-ndim - 1), rows, columns)
     system = gram + torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
     share = append_dimensions(torch.linalg.solve(system, along[..., None])[..., 0], ndim)
     return u - (share * lifts).sum(-ndim - 1)

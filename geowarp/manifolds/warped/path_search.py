@@ -61,11 +61,17 @@ class Search(NamedTuple):
 
 
 @torch.no_grad()
-def search(paths: Paths, points: Tensor, tolerance: float, max_iterations: int) -> Search:
+def search(paths: Paths, points: Tensor, tolerance: Tensor, max_iterations: int) -> Search:
     """Return the paths ``(B, N + 1, *point)`` of least energy, from given ones on, with the same ends.
 
     L-BFGS in the tangent space at the middle of each path, with the inverse Hessian of ``linearize`` for its
     first matrix, and steps that are halved where the energy grows. Paths that are found leave the batch.
+
+    Args:
+        paths: what is measured.
+        points: to start from.
+        tolerance: of the residual of each path, ``(B,)``.
+        max_iterations: the largest number of steps.
 
     References:
         Nocedal, Wright, Numerical optimization, 2nd ed. (2006), algorithm 7.4.
@@ -81,7 +87,7 @@ def search(paths: Paths, points: Tensor, tolerance: float, max_iterations: int) 
         better = residual < found.residual[state.which]
         _keep(found, state, residual, better, iteration)
         state = state._replace(stalled=torch.where(better, 0, state.stalled + 1))
-        going = (residual > tolerance) & (state.stalled < _STALLED)
+        going = (residual > tolerance[state.which]) & (state.stalled < _STALLED)
         if iteration == max_iterations or not bool(going.any()):
             break
         state = _step(paths, _select(state, going))
