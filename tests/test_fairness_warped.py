@@ -264,7 +264,7 @@ def test_alpha_is_that_of_the_potential() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: FairnessWarped(Sphere, Flat(1.0)), "the base is of the kind Sphere"),  # type: ignore[arg-type]
+        (lambda: FairnessWarped(Sphere, Flat(1.0)), "the base is of the kind Sphere"),
         (lambda: FairnessWarped(Sphere(), 3.0), "the potential is 3.0; give a function"),  # type: ignore[arg-type]
         (lambda: FairnessWarped(Sphere(), Waves(3, 1)), "no alpha was given"),
         (lambda: FairnessWarped(Sphere(), Waves(3, 1), -1.0), "alpha = -1.0; it must be at least 0"),
