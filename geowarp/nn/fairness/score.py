@@ -36,8 +36,8 @@ class WarpedScore(HeightScore, nn.Module):
     ``ChordalSquaredDistance()``, whose parity potential is
     ``ParityPotential(..., score=ChordalSquaredDistance())``. Scores without, such as the geodesic distance
     of ``AffineInvariantSPD`` or ``Lorentz``, go in blocks with memory O(N + M); potentials are computed once
-    for every point, and not for every block. With d = 64, K = 1, 16 members and N = 4096 a fused call took 1.21
-    to 1.32 times as long as dot products of 64 dimensions, of which 1.1 to 1.2 are those of 72, the next
+    for every point, and not for every block. With d = 64, K = 1, 16 members and N = 4096 a fused call took
+    1.21 to 1.32 times as long as dot products of 64 dimensions, of which 1.1 to 1.2 are those of 72, the next
     multiple of 8 (CPU, float32, Euclidean and hyperbolic, with and without gradients).
 
     Args:
