@@ -4,7 +4,7 @@ python benchmarks/warped_geodesics.py [--pairs 1000] [--sample 10] [--rounds 3] 
 
 Pairs of points of a base manifold, under ``g + Σ α db ⊗ db`` with two potentials of a network with one hidden
 layer of tanh, in float64. ``solve_geodesic`` is one call for all pairs. It computes discrete geodesics of 4,
-8, 16 and 32 segments, and extrapolates. Its rivals minimise the energy of 32 segments of the same metric, from
+8, 16 and 32 segments, and extrapolates. Its rivals minimise the energy of 32 segments of this metric, from
 the geodesic of the base on, one pair after another: torch's L-BFGS with its line search of strong Wolfe
 conditions, and scipy's, both to a tolerance of 1e-7 of the gradient. They are timed on a few pairs, in
 turns with the batch. ``us per pair`` is the median, and ``ratio`` how many times longer than the batch.
