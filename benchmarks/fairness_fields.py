@@ -5,10 +5,12 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from geowarp.manifolds import Euclidean, Lorentz, Manifold
+from geowarp.nn import ReflectionPotential
 
+RADIUS = 0.2  # of the gate about gendered words
 _BLOCK = 2048
 
 
@@ -73,65 +75,28 @@ def warp(embedding: Embedding, potential: Callable[[Tensor], Tensor], alpha: flo
     return replace(embedding, heights=torch.as_tensor(alpha, dtype=heights.dtype).sqrt() * heights)
 
 
-class ReflectionPotential(nn.Module):
-    """The coordinates of gender of gendered words, and of all other words their mirror image.
-
-    A metric cannot project, as it only stretches. But between a neutral word x and a gendered word y,
-    ``|x − y|² + |f(x) + f(y)|² = |x − y|² − |f(x) − f(y)|² + 2|f(x)|² + 2|f(y)|²``: their distance without
-    the coordinates f, and terms of one word alone. So ``b(x) = −f(x) / c`` at neutral words and
-    ``b(y) = c f(y)`` at gendered ones do what a projection to K directions does, but leave two neutral, or
-    two gendered words apart along them. One value more, ``√(R² − |c f(y)|²)`` and 0 at neutral words, makes
-    ``|b(y)|`` equal for gendered words, so that none of them is further from all words than another.
-    Between the two kinds b passes through a gate of compact support about the list of gendered words.
-
-    f are principal coordinates of differences within pairs.
+class JudgedReflection(ReflectionPotential):
+    """A reflection that opens for words on no list, too.
 
     Args:
+        pairs: as of the potential.
         base: the manifold.
-        pairs: ``(P, 2, *point)``, which differ by gender alone.
-        gendered: ``(M, *point)``, all words that are of a gender by definition.
         directions: K.
-        scale: c: a large one leaves neutral words alone, a small one gendered words.
-        radius: of the gate.
-        probe: of rows, ``(..., d)`` to ``(...)`` from 0 to 1, opens the gate for words that are on no list.
+        gendered: ``(M, *point)``.
+        probe: of rows, ``(..., d)`` to ``(...)`` from 0 to 1.
     """
-
-    axes: Tensor
-    gendered: Tensor
-    square: Tensor
 
     def __init__(
         self,
-        base: Manifold,
         pairs: Tensor,
+        base: Manifold,
+        directions: int,
         gendered: Tensor,
-        directions: int = 8,
-        scale: float = 0.85,
-        radius: float = 0.2,
-        probe: Callable[[Tensor], Tensor] | None = None,
+        probe: Callable[[Tensor], Tensor],
     ) -> None:
-        super().__init__()
-        self.base, self.scale, self.radius, self.probe = base, scale, radius, probe
-        rows = coordinates(base, pairs)
-        differences = rows[:, 0] - rows[:, 1]
-        self.register_buffer("axes", torch.linalg.svd(differences, full_matrices=False).Vh[:directions])
-        self.register_buffer("gendered", gendered)
-        self.register_buffer("square", (scale * self._values(gendered)).square().sum(-1).max())
-        self.outputs, self.alpha = len(self.axes) + 1, 1.0
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return b of points ``(..., *point)``: ``(..., K + 1)``."""
-        values = self._values(x)
-        gate = self.gate(x)[..., None]
-        mirrored = (self.scale * gate - (1 - gate) / self.scale) * values
-        rest = (self.square - (self.scale * values).square().sum(-1, keepdim=True)).clamp_min(0).sqrt()
-        return torch.cat([mirrored, gate * rest], -1)
+        super().__init__(pairs, base, directions, gendered=gendered, radius=RADIUS)
+        self.probe = probe
 
     def gate(self, x: Tensor) -> Tensor:
-        """Return 1 at gendered words, and 0 from ``radius`` on unless the probe knows better, ``(...)``."""
-        nearest = pairwise(self.base, x.reshape(-1, x.shape[-1]), self.gendered).amin(-1)
-        listed = (1 - (nearest / self.radius).square()).clamp_min(0).pow(3).reshape(x.shape[:-1])
-        return listed if self.probe is None else torch.maximum(listed, self.probe(coordinates(self.base, x)))
-
-    def _values(self, x: Tensor) -> Tensor:
-        return coordinates(self.base, x) @ self.axes.mT
+        """Return 1 at listed words, and what the probe says at others if that is more, ``(...)``."""
+        return torch.maximum(super().gate(x), self.probe(coordinates(self.base, x)))

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from fairness_baselines import principal_differences, project
-from fairness_fields import Embedding, ReflectionPotential, warp
+from fairness_fields import RADIUS, Embedding, JudgedReflection, warp
 from fairness_measures import Words
 from fairness_methods import ALPHA, DIRECTIONS, REFLECTED, Space, labelled
 from sklearn.linear_model import LogisticRegression
@@ -15,10 +15,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from geowarp.metrics import attention_gap
-from geowarp.nn import ParityPotential
+from geowarp.nn import ParityPotential, ReflectionPotential
 
 TESTED = 10  # pairs
-RADIUS = 0.2
 REFERENCE = "projection, 1"
 COLUMNS = ["vectors", "space", "method", "gap", "error", "less than projection, 1", "its error", "wins"]
 
@@ -66,10 +65,14 @@ def _reflection(
     number: int = 8,
     probe: Callable[[Tensor], Tensor] | None = None,
 ) -> Embedding:
-    points = base.points
-    return warp(
-        base, ReflectionPotential(base.base, points[pairs], points[gendered], number, probe=probe), 1.0
+    number = min(number, len(pairs))
+    sets, known = base.points[pairs], base.points[gendered]
+    potential = (
+        ReflectionPotential(sets, base.base, number, gendered=known, radius=RADIUS)
+        if probe is None
+        else JudgedReflection(sets, base.base, number, known, probe)
     )
+    return warp(base, potential, 1.0)
 
 
 def _all_but(neutral: Tensor) -> Callable[[Tensor], Tensor]:

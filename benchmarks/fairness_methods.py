@@ -6,12 +6,12 @@ from functools import partial
 
 import torch
 from fairness_baselines import hard_debias, inlp, leace, principal_differences, project
-from fairness_fields import Embedding, ReflectionPotential, warp
+from fairness_fields import RADIUS, Embedding, warp
 from fairness_measures import Words
 from torch import Tensor
 
 from geowarp.errors import FairnessWarning
-from geowarp.nn import LinearPotential, ParityPotential, StackedPotential, WarpedScore
+from geowarp.nn import LinearPotential, ParityPotential, ReflectionPotential, StackedPotential, WarpedScore
 
 Space = Callable[[Tensor], Embedding]
 Method = Callable[[], Embedding]
@@ -118,7 +118,8 @@ def reflection_and_parity(base: Embedding, words: Words, number: int, alpha: flo
 
 def _reflection(base: Embedding, words: Words, number: int) -> ReflectionPotential:
     pairs, gendered = base.points[words.pairs], base.points[words.gendered]
-    return ReflectionPotential(base.base, pairs, gendered, number)
+    number = min(number, len(pairs))
+    return ReflectionPotential(pairs, base.base, number, gendered=gendered, radius=RADIUS)
 
 
 def _projection(rows: Tensor, pairs: Tensor, number: int) -> Tensor:

@@ -21,9 +21,10 @@ import fairness_baselines as baselines  # noqa: E402
 import fairness_data as data  # noqa: E402
 import fairness_measures as measures  # noqa: E402
 import fairness_methods as rivals  # noqa: E402
-from fairness_fields import Embedding, ReflectionPotential, flat, hyperbolic, warp  # noqa: E402
+from fairness_fields import Embedding, flat, hyperbolic, warp  # noqa: E402
 
 from geowarp.manifolds import FairnessWarped  # noqa: E402
+from geowarp.nn import ReflectionPotential  # noqa: E402
 
 MALE = ["man", "boy", "he", "son", "sir", *data.HELD_OUT[0]]
 FEMALE = ["woman", "girl", "she", "daughter", "madam", *data.HELD_OUT[1]]
@@ -143,7 +144,7 @@ def test_a_reflection_stretches_as_a_projection_removes(words: measures.Words) -
 def test_packed_points_have_the_chords_of_the_warped_manifold(words: measures.Words, space: str) -> None:
     base = SPACES[space](words.vectors.rows)
     gendered = base.points[words.gendered]
-    potential = ReflectionPotential(base.base, base.points[words.pairs], gendered, 2)
+    potential = ReflectionPotential(base.points[words.pairs], base.base, 2, gendered=gendered, radius=0.2)
     warped = warp(base, potential, 1.0)
     manifold = FairnessWarped(base.base, potential)
     chords = manifold.cdist(base.points[:20], base.points[20:60], mode="chord")

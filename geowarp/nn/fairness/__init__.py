@@ -9,6 +9,7 @@ from .learned_potential import LearnedPotential
 from .parity_potential import ParityPotential
 from .potentials import FisherPotential, LinearPotential, StackedPotential
 from .principal_geodesics import PrincipalGeodesics
+from .reflection import ReflectionPotential
 from .report import BiasMeasures, BiasReport
 from .score import WarpedScore
 from .zero_set import ZeroSet
@@ -26,6 +27,7 @@ __all__ = [
     "LinearPotential",
     "ParityPotential",
     "PrincipalGeodesics",
+    "ReflectionPotential",
     "StackedPotential",
     "WarpedScore",
     "ZeroSet",

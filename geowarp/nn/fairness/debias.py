@@ -14,6 +14,7 @@ from ...manifolds import Euclidean, FairnessWarped
 from ...metrics.arrays import Array, accepts_arrays, tensors
 from ...metrics.validation import check_points
 from ..distance_attention.distances import all_distances
+from .groups import nearest_apart
 from .parity import ParityMode
 from .parity_potential import ParityPotential
 from .report import BiasReport, measure_bias
@@ -105,7 +106,7 @@ def debias(
     sets = {name: points[places] for name, places in members.items()}
     potential = ParityPotential(sets, base, alpha, mode, tau, radius=radius)
     if radius is None:
-        radius = min(potential.radius, _nearest(base, points[others], potential.members))
+        radius = min(potential.radius, nearest_apart(base, points[others], potential.members))
         potential = ParityPotential(sets, base, alpha, mode, tau, radius=radius)
     metric = FairnessWarped(base, potential)
     return Debiased(metric, _report(metric, points[others], tau))
@@ -155,14 +156,6 @@ def _places(
     if not others:
         raise GeowarpError("debias: there are no targets to report on; every embedding is in a group")
     return dict(zip(groups, found.values(), strict=True)), others
-
-
-@torch.no_grad()
-def _nearest(base: geoopt.Manifold, targets: Tensor, members: Tensor) -> float:
-    """Return the smallest distance of a target and a member that is not 0."""
-    distances = all_distances(base, targets, members)
-    limit = 64 * torch.finfo(distances.dtype).eps * max(1.0, float(members.abs().max()))
-    return float(distances.where(distances > limit, torch.inf).min())
 
 
 @torch.no_grad()

@@ -9,10 +9,11 @@ from torch import Tensor
 from ..._geoopt import geoopt
 from ...errors import GeowarpError
 from ...metrics.validation import check_pair, check_points
+from ..distance_attention.distances import all_distances
 from ..distance_attention.scores import Score
 from .squared_distances import all_squares
 
-__all__ = ["Groups", "Members", "closest_groups", "read_groups"]
+__all__ = ["Groups", "Members", "closest_groups", "nearest_apart", "read_groups"]
 
 Members = Mapping[str, Tensor] | Sequence[Tensor]
 
@@ -79,11 +80,29 @@ def closest_groups(name: str, groups: Groups, base: geoopt.Manifold, score: Scor
         )
         distances = distances.where(owner[:, None] < owner, torch.inf)
         smallest, place = distances.flatten().min(0)
-        limit = 64 * torch.finfo(x.dtype).eps * max(1.0, float(x.abs().max()) if x.numel() else 1.0)
-    if not smallest > limit:
+    if not smallest > _rounding(x):
         first, second = (_where(groups, index) for index in divmod(int(place), x.shape[0]))
         raise GeowarpError(f"{name}: {first} and {second} are the same point; a member has one group only")
     return float(smallest)
+
+
+@torch.no_grad()
+def nearest_apart(base: geoopt.Manifold, x: Tensor, y: Tensor) -> float:
+    """Return the smallest distance, that is not 0, of points ``(n, *point)`` and ``(m, *point)``.
+
+    Example:
+        >>> from geowarp.manifolds import Euclidean
+        >>> nearest_apart(Euclidean(1), torch.tensor([[0.0], [3.0]]), torch.tensor([[3.0], [5.0]]))
+        2.0
+    """
+    distances = all_distances(base, x, y)
+    return float(distances.where(distances > _rounding(x, y), torch.inf).min())
+
+
+def _rounding(*points: Tensor) -> float:
+    """Return the distance below which points of this size are the same."""
+    largest = max([1.0, *(float(x.abs().max()) for x in points if x.numel())])
+    return 64 * torch.finfo(points[0].dtype).eps * largest
 
 
 def _check_group(name: str, key: str, members: Any, base: geoopt.Manifold) -> None:

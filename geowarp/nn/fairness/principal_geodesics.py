@@ -61,10 +61,21 @@ class PrincipalGeodesics(BiasSubmanifold):
         """Return the nearest points, from the coordinates of ``log_m x`` on."""
         batch, points = flattened(x, self.base.ndim)
         with torch.no_grad():
-            logarithms = self.base.logmap(self.mean, points)
-            products = [self.base.inner(self.mean, u, logarithms) for u in self.components]
-            found = nearest(_Coordinates(self, points), torch.stack(products, -1))
+            found = nearest(_Coordinates(self, points), self.coordinates(points))
             return projection(self.points(found.state.point), found, batch)
+
+    def coordinates(self, x: Tensor) -> Tensor:
+        """Return ``⟨u_k, log_m x⟩``, ``(..., K)``, of points ``(..., *point)``; in flat space of the nearest.
+
+        Example:
+            >>> from geowarp.manifolds import Euclidean
+            >>> line = of_pairs(torch.tensor([[[3.0, 1.0], [-3.0, 1.0]]]), Euclidean(1), 1)
+            >>> line.coordinates(torch.tensor([[5.0, 7.0]]))
+            tensor([[5.]])
+        """
+        mean, components = self.mean.to(x.dtype), self.components.to(x.dtype)
+        logarithms = self.base.logmap(mean, x)
+        return torch.stack([self.base.inner(mean, u, logarithms) for u in components], -1)
 
     def points(self, coordinates: Tensor) -> Tensor:
         """Return ``exp_m(Σ_k t_k u_k)``, ``(N, *point)``, of coordinates ``(N, K)``."""
@@ -97,8 +108,14 @@ class _Coordinates:
         return (u * v).sum(-1, keepdim=True)
 
 
-def of_pairs(pairs: Tensor, base: geoopt.Manifold, components: int) -> PrincipalGeodesics:
-    """Return the submanifold that the members of pairs ``(P, 2, *point)`` differ along.
+def of_pairs(
+    pairs: Tensor,
+    base: geoopt.Manifold,
+    components: int,
+    mean: Tensor | None = None,
+    name: str = "BiasSubmanifold.from_pairs",
+) -> PrincipalGeodesics:
+    """Return the submanifold that the members of pairs ``(P, 2, *point)`` differ along, through the mean.
 
     Example:
         >>> from geowarp.manifolds import Euclidean
@@ -108,11 +125,11 @@ def of_pairs(pairs: Tensor, base: geoopt.Manifold, components: int) -> Principal
     check_points(base, pairs, "pairs")
     if pairs.ndim != base.ndim + 2 or pairs.shape[1] != 2 or not pairs.shape[0]:
         raise GeowarpError(
-            f"BiasSubmanifold.from_pairs: the pairs have the shape {tuple(pairs.shape)}; they must be "
-            "(P, 2, *point), P at least 1"
+            f"{name}: the pairs have the shape {tuple(pairs.shape)}; they must be (P, 2, *point), P at least "
+            "1"
         )
     pairs = pairs.detach()
-    mean = frechet_mean(base, pairs.flatten(0, 1))
+    mean = frechet_mean(base, pairs.flatten(0, 1)) if mean is None else mean
     logarithms = base.logmap(mean, pairs)
     halves = base.expmap(mean, 0.5 * (logarithms[:, 0] - logarithms[:, 1]))
     return _principal(base, mean, halves, components)
