@@ -55,6 +55,54 @@ def test_attention_parity_in_hyperbolic_space(base: Any) -> None:
     assert debiased.report.after.attention_gap < 1e-10 < 0.1 < debiased.report.before.attention_gap
 
 
+def test_gendered_words_keep_their_differences() -> None:
+    x, vocabulary = _embeddings()
+    gendered = vocabulary[8:11]
+    debiased = debias(x, GROUPS, vocabulary=vocabulary, gendered=gendered)
+    assert debiased.report.targets == 57
+    assert debiased.report.after.raw_gap < 1e-10
+    own, targets, members = x[8:11], x[11:], x[:8]
+    torch.testing.assert_close(  # of their value 0 and ±1
+        debiased.distance(own, members).square(), torch.cdist(own, members).square() + 0.25
+    )
+    risen = debiased.distance(targets, own).square() - torch.cdist(targets, own).square()
+    torch.testing.assert_close(risen, 0.25 * debiased.potential(targets).square().expand_as(risen))
+
+
+@pytest.mark.parametrize("mode", ["mean", "softmax"])
+def test_reflection_below_parity(mode: Any) -> None:
+    x, vocabulary = _embeddings()
+    x = x + 0.05 * torch.randn_like(x)
+    pairs = [("she", "he"), ("woman", "man"), ("word0", "word1")]
+    options: dict[str, Any] = {"vocabulary": vocabulary, "mode": mode, "tau": 0.5}
+    debiased = debias(x, GROUPS, gendered=["word2"], pairs=pairs, directions=2, **options)
+    sides = x[[0, 2, 8]] - x[[4, 6, 9]]
+    axes = torch.from_numpy(np.linalg.svd(sides.numpy(), full_matrices=False)[2][:2])
+    own, targets = x[8:11], x[11:]
+    removed = targets - targets @ axes.mT @ axes
+    squares = debiased.distance(targets, own).square()
+    expected = torch.cdist(removed, own).square()
+    torch.testing.assert_close(squares - squares[:, :1], expected - expected[:, :1], rtol=1e-6, atol=1e-9)
+    after, plain = debiased.report.after, debias(x, GROUPS, **options).report.after
+    assert (after.attention_gap if mode == "softmax" else after.raw_gap) < 1e-10
+    assert debiased.report.before.attention_gap > 0.05
+    assert plain.ect > 0.9
+
+
+def test_words_given_twice_count_once() -> None:
+    x, vocabulary = _embeddings()
+    twice = debias(x, GROUPS | {"male": [*GROUPS["male"], "he"]}, vocabulary=vocabulary)
+    assert twice.report == debias(x, GROUPS, vocabulary=vocabulary).report
+
+
+def test_arrays_of_any_layout() -> None:
+    x, vocabulary = _embeddings()
+    report = debias(x, GROUPS, vocabulary=vocabulary).report
+    for rows in (x.numpy().astype(">f8"), x.numpy()[:, ::-1], np.asfortranarray(x.numpy())):
+        found = debias(rows, GROUPS, vocabulary=vocabulary).report
+        np.testing.assert_allclose([*found.before, *found.after], [*report.before, *report.after], atol=1e-9)
+
+
 def test_table() -> None:
     x, vocabulary = _embeddings()
     text = str(debias(x.float(), GROUPS, vocabulary=dict(zip(vocabulary, range(68), strict=True))).report)
@@ -85,6 +133,16 @@ def test_table() -> None:
         ({"groups": GROUPS | {"male": "he"}}, "is the string 'he'"),
         ({"targets": ["word1", "he"]}, "'he' is in the targets and in group 'male'"),
         ({"targets": []}, "there are no targets"),
+        ({"groups": [[0], [1]]}, "must be a mapping"),
+        (
+            {"targets": ["word1"], "gendered": ["word1"]},
+            "'word1' is in the targets and in the gendered words",
+        ),
+        ({"gendered": ["qeen"]}, "'qeen' of gendered"),
+        ({"pairs": [("she", "hee")]}, "'hee' of pairs"),
+        ({"pairs": ["she", "he"]}, "pairs has 'she', which is no pair"),
+        ({"pairs": []}, "pairs is empty"),
+        ({"pairs": [("she", "he")], "directions": 2}, "directions = 2; with 1 pairs it must be from 1 to 1"),
         ({"alpha": -1.0}, "alpha = -1.0"),
         ({"mode": "softmax"}, "needs tau"),
     ],

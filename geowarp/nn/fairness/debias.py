@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..._geoopt import geoopt
 from ...errors import GeowarpError
@@ -14,10 +14,15 @@ from ...manifolds import Euclidean, FairnessWarped
 from ...metrics.arrays import Array, accepts_arrays, tensors
 from ...metrics.validation import check_points
 from ..distance_attention.distances import all_distances
+from .exempt import ExemptPotential
 from .groups import nearest_apart
 from .parity import ParityMode
 from .parity_potential import ParityPotential
+from .potentials import StackedPotential
+from .reflection import ReflectionPotential
 from .report import BiasReport, measure_bias
+from .roles import Pairs, Roles, find_roles
+from .score import WarpedScore
 from .vocabulary import Vocabulary, Words, read_vocabulary
 
 __all__ = ["Debiased", "debias"]
@@ -37,13 +42,8 @@ class Debiased:
 
     metric: FairnessWarped
     report: BiasReport
-
-    @property
-    def potential(self) -> ParityPotential:
-        """The potential that stretches the metric."""
-        potential = self.metric.potential
-        assert isinstance(potential, ParityPotential)
-        return potential
+    potential: ParityPotential
+    """The potential of parity: that of the metric, or the last part of it."""
 
     def distance(self, x: Array, y: Array) -> Array:
         """Return all chord distances ``(..., n, m)`` of ``(..., n, *point)`` and ``(..., m, *point)``."""
@@ -61,6 +61,9 @@ def debias(
     tau: float | None = None,
     targets: Words | None = None,
     radius: float | None = None,
+    gendered: Words | None = None,
+    pairs: Pairs | None = None,
+    directions: int = 1,
 ) -> Debiased:
     """Return a metric on the space of embeddings under which words are equally far from all groups.
 
@@ -69,23 +72,34 @@ def debias(
     squared distance is parity of the mean cosine; embeddings are taken as they are, so divide them by their
     norms before where that is meant. Members of groups keep their differences.
 
+    All other words are as far from one group as from the other, also those that should not be, such as
+    "queen". They are to be listed as ``gendered``: they too keep their differences, as the potential is 0
+    there. With ``pairs``, parity is put on a ``ReflectionPotential``, so that other words attend to gendered
+    ones that are in no group as after a projection along K directions, which carries over to words that the
+    groups lack. All gendered words must then be listed: those left out become more biased.
+
     Args:
         embeddings: ``(V, *point)``, a tensor or a numpy array.
-        groups: two or more lists of words, by name, or of places in the embeddings.
+        groups: two or more lists of words, by name, or of places in the embeddings; each word counts once.
         alpha: the weight of the potential, positive; see ``ParityPotential``.
         vocabulary: the words in the order of the embeddings, or the place of each word. Needed for words.
         base: the manifold of the embeddings; flat vectors by default.
         mode: "mean", parity of mean squared distances, or "softmax", of attention mass, which needs τ.
         tau: the temperature of attention. For the report it is by default a quarter of the mean squared
             distance of targets and members.
-        targets: words or places that the report measures; by default all that are in no group.
+        targets: words or places that the report measures; by default all that are neither in a group nor
+            gendered.
         radius: of the gate about members, see ``ParityPotential``; by default the largest one that leaves all
             targets outside, for which parity is then exact. A target on a member counts as one.
+        gendered: words or places that belong to a group by definition, beside those of the groups and pairs.
+        pairs: two words or places each, which differ by the bias alone, for the reflection; all are gendered.
+        directions: K, of the reflection.
 
     Raises:
         GeowarpError: for words that are not in the vocabulary (all are named, with the nearest spellings),
-            words without a vocabulary, a word in two groups or in a group and the targets, empty groups or
-            targets, and settings as ``ParityPotential``.
+            words without a vocabulary, a word in two groups, in a group and the targets, or gendered and in
+            the targets, empty groups or targets, pairs that are none, and settings as ``ParityPotential`` and
+            ``ReflectionPotential``.
         NonFiniteError: for embeddings that are infinite or not a number.
         NotOnManifoldError: for other embeddings that are not on the base.
 
@@ -102,14 +116,40 @@ def debias(
     """
     base = Euclidean(1) if base is None else base
     points = _read(embeddings, base)
-    members, others = _places(groups, targets, vocabulary, len(points))
-    sets = {name: points[places] for name, places in members.items()}
-    potential = ParityPotential(sets, base, alpha, mode, tau, radius=radius)
+    places = read_vocabulary(vocabulary, len(points))
+    roles = find_roles(groups, places, targets=targets, gendered=gendered, pairs=pairs)
+    chosen = points[roles.targets]
+    mirror = _reflection(points, roles, base, directions)
+    score = None if mirror is None else WarpedScore(mirror)
+    sets = {name: points[members] for name, members in roles.groups.items()}
+    parity = ParityPotential(sets, base, alpha, mode, tau, score=score, radius=radius)
     if radius is None:
-        radius = min(potential.radius, nearest_apart(base, points[others], potential.members))
-        potential = ParityPotential(sets, base, alpha, mode, tau, radius=radius)
-    metric = FairnessWarped(base, potential)
-    return Debiased(metric, _report(metric, points[others], tau))
+        parity.radius = min(parity.radius, nearest_apart(base, chosen, parity.members))
+    metric = FairnessWarped(base, _together(mirror, parity, points[roles.exempt], chosen))
+    return Debiased(metric, _report(metric, parity, chosen, tau), parity)
+
+
+def _reflection(
+    points: Tensor, roles: Roles, base: geoopt.Manifold, directions: int
+) -> ReflectionPotential | None:
+    """Return the reflection with a gate that all targets are outside of, if there are pairs."""
+    if not roles.pairs:
+        return None
+    pairs, gendered = points[torch.tensor(roles.pairs)], points[roles.gendered]
+    potential = ReflectionPotential(pairs, base, directions, gendered=gendered)
+    potential.radius = min(potential.radius, nearest_apart(base, points[roles.targets], gendered))
+    return potential
+
+
+def _together(
+    mirror: ReflectionPotential | None, parity: ParityPotential, exempt: Tensor, targets: Tensor
+) -> nn.Module:
+    rest: nn.Module = parity
+    if len(exempt):
+        others = torch.cat([targets, parity.members])
+        radius = min(nearest_apart(parity.base, points, others) for points in (exempt, parity.members))
+        rest = ExemptPotential(parity, parity.base, exempt, radius, parity.alpha)
+    return rest if mirror is None else StackedPotential(mirror, rest)
 
 
 @accepts_arrays
@@ -119,8 +159,13 @@ def _chords(metric: FairnessWarped, x: Array, y: Array) -> Array:
     return chords
 
 
+def _tensor(array: np.ndarray[Any, Any]) -> Tensor:
+    """Return a copy of an array of any byte order and strides."""
+    return torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("="), order="C"))
+
+
 def _read(embeddings: Any, base: geoopt.Manifold) -> Tensor:
-    points: Any = torch.from_numpy(np.array(embeddings)) if isinstance(embeddings, np.ndarray) else embeddings
+    points: Any = _tensor(embeddings) if isinstance(embeddings, np.ndarray) else embeddings
     check_points(base, points, "embeddings")
     if points.ndim != base.ndim + 1:
         raise GeowarpError(
@@ -131,37 +176,11 @@ def _read(embeddings: Any, base: geoopt.Manifold) -> Tensor:
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
-def _places(
-    groups: Mapping[str, Words], targets: Words | None, vocabulary: Vocabulary | None, size: int
-) -> tuple[dict[str, list[int]], list[int]]:
-    places = read_vocabulary(vocabulary, size)
-    wanted = {f"group {name!r}": words for name, words in groups.items()}
-    found = places.find(wanted | ({} if targets is None else {"targets": targets}))
-    others = found.pop("targets", None)
-    owners: dict[int, str] = {}
-    for name, members in found.items():
-        for place in members:
-            if owners.setdefault(place, name) != name:
-                raise GeowarpError(
-                    f"debias: {places.name(place)} is in {owners[place]} and {name}; it can be in one only"
-                )
-    if others is None:
-        others = [place for place in range(size) if place not in owners]
-    for place in others:
-        if place in owners:
-            raise GeowarpError(
-                f"debias: {places.name(place)} is in the targets and in {owners[place]}; members keep their "
-                "bias, leave it out of the targets"
-            )
-    if not others:
-        raise GeowarpError("debias: there are no targets to report on; every embedding is in a group")
-    return dict(zip(groups, found.values(), strict=True)), others
-
-
 @torch.no_grad()
-def _report(metric: FairnessWarped, targets: Tensor, tau: float | None) -> BiasReport:
-    potential, base = metric.potential, metric.base
-    assert isinstance(potential, ParityPotential)
+def _report(
+    metric: FairnessWarped, potential: ParityPotential, targets: Tensor, tau: float | None
+) -> BiasReport:
+    base = metric.base
     groups = potential.members.split(potential.sizes)
 
     def plain(x: Tensor, y: Tensor) -> Tensor:

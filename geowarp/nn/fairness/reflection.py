@@ -181,16 +181,15 @@ def _axes(pairs: Tensor, base: geoopt.Manifold, directions: int, origin: Tensor 
         origin = base.origin(*point, dtype=pairs.dtype, device=pairs.device).as_subclass(Tensor)
     else:
         check_pair(base, pairs, origin := _full(origin), ("pairs", "origin"))
-    if not 1 <= directions <= max(1, len(pairs)):
+    most = pairs.shape[0] if pairs.ndim else 0
+    if not 1 <= directions <= max(1, most):
         raise GeowarpError(
-            f"ReflectionPotential: directions = {directions}; {len(pairs)} pairs have from 1 to {len(pairs)}"
+            f"ReflectionPotential: directions = {directions}; with {most} pairs it must be from 1 to {most}"
         )
     axes = of_pairs(pairs, base, directions, origin, "ReflectionPotential")
     rank = int((axes.variances > _RANK * torch.finfo(pairs.dtype).eps * axes.variances[0]).sum())
     if rank < directions:
-        raise GeowarpError(
-            f"ReflectionPotential: directions = {directions}; the pairs differ in {rank} directions only"
-        )
+        raise GeowarpError(f"ReflectionPotential: directions = {directions}; the pairs differ in {rank} only")
     return axes
 
 
