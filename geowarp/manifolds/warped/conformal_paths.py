@@ -9,7 +9,7 @@ from torch import Tensor
 from ..._geoopt import geoopt
 from ..linalg.dimensions import append_dimensions
 from .bounds import panel_rule
-from .frame import Frame, path_ends, path_steps
+from .frame import Frame, factor_or_nan, path_ends, path_steps
 from .graph_metric import gradients
 from .potential import Potential
 
@@ -80,5 +80,5 @@ def _inverse(weights: Tensor) -> Callable[[Tensor], Tensor]:
     """Return the inverse of the tridiagonal matrix of the weights ``(B, N)`` of the segments."""
     matrix = torch.diag_embed(weights[:, 1:] + weights[:, :-1])
     off = torch.diag_embed(weights[:, 1:-1], 1)
-    factor = torch.linalg.cholesky(matrix - off - off.mT)
+    factor = factor_or_nan(matrix - off - off.mT)
     return lambda gradient: torch.cholesky_solve(gradient, factor)

@@ -44,6 +44,10 @@ class FairnessWarped(OverBase):
     length of the base's geodesic. Geodesics are found by a batched search (``solve_geodesic``); distances can
     be differentiated once, by points, α and parameters of the potential; ``logmap`` cannot.
 
+    The search starts from the geodesic of the base, and finds a path that is shortest among its neighbours, or
+    straight over a symmetric hill; another one round it may be shorter. It needs potentials with second
+    derivatives: across a kink, estimated errors are too small.
+
     Inspired by the idea of a fairness-aware metric (Riemannian geometry for fairness in attention mechanisms
     of language models, ICSC 2025), of which only the abstract is known to us; the definition is geowarp's. A
     sum of gradients is a covector and no metric; the sum of their squares is one.
@@ -290,8 +294,11 @@ class FairnessWarped(OverBase):
     # --- details ---
 
     def _scaled(self, x: Tensor) -> Tensor:
-        """Return ``√α b(x)``."""
-        return self.potential_values(x) * self.alpha.to(device=x.device, dtype=x.dtype).sqrt()
+        """Return ``√α b(x)``; the gradient by α, of squares of it, is right at α = 0, too."""
+        alpha = self.alpha.to(device=x.device, dtype=x.dtype)
+        if alpha.requires_grad:
+            alpha = alpha + torch.finfo(x.dtype).tiny
+        return self.potential_values(x) * alpha.sqrt()
 
     def _hidden(self, x: Tensor) -> tuple[Tensor, ...]:
         module = isinstance(self.potential, torch.nn.Module)
@@ -338,11 +345,12 @@ def _chosen(potential: Potential, alpha: float | Sequence[float] | Tensor | None
 
 def _double(alpha: Any) -> Tensor:
     """Return numbers in double precision, which no device need have."""
-    return (
-        torch.as_tensor(alpha).detach().cpu().double()
-        if isinstance(alpha, Tensor)
-        else torch.tensor(alpha, dtype=torch.float64)
-    )
+    if isinstance(alpha, Tensor):
+        return alpha.detach().cpu().double()
+    try:
+        return torch.tensor(alpha, dtype=torch.float64)
+    except (TypeError, ValueError) as error:
+        raise GeowarpError(f"FairnessWarped: alpha is {alpha!r}; give a number, or one each") from error
 
 
 def _check_alpha(alpha: Tensor, learnable: bool) -> None:

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from ..._geoopt import geoopt
+from ..linalg.dimensions import append_dimensions
 
-__all__ = ["Frame", "inner_product", "path_ends", "path_steps"]
+__all__ = ["Frame", "factor_or_nan", "inner_product", "path_ends", "path_steps", "rounding_length"]
 
 
 def inner_product(base: geoopt.Manifold, x: Tensor, u: Tensor, v: Tensor) -> Tensor:
@@ -43,6 +44,31 @@ def path_ends(points: Tensor, ndim: int) -> tuple[Tensor, Tensor, Tensor]:
     axis, count = points.ndim - ndim - 1, points.shape[points.ndim - ndim - 1]
     first, inner, last = points.split([1, count - 2, 1], axis)
     return first, inner, last
+
+
+def rounding_length(base: geoopt.Manifold, x: Tensor) -> Tensor:
+    """Return how far the rounding of their entries moves points ``(B, *point)``, ``(B,)``.
+
+    Example:
+        >>> from geowarp.manifolds import Euclidean
+        >>> rounding_length(Euclidean(1), torch.tensor([[2.0, 0.0]])) / torch.finfo().eps
+        tensor([2.8284])
+    """
+    size = torch.finfo(x.dtype).eps * x.abs()[..., None].flatten(1).amax(1)
+    vectors = base.proju(x, append_dimensions(size, x.ndim - 1).expand_as(x))
+    length: Tensor = base.norm(x, vectors)
+    return length
+
+
+def factor_or_nan(matrices: Tensor) -> Tensor:
+    """Return Cholesky factors ``(B, n, n)``, and no numbers where a matrix is not positive definite.
+
+    Example:
+        >>> factor_or_nan(torch.tensor([[[4.0]], [[-4.0]]])).flatten()
+        tensor([2., nan])
+    """
+    factors, failed = torch.linalg.cholesky_ex(matrices)
+    return torch.where((failed == 0)[..., None, None], factors, torch.nan)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from torch import Tensor
 from ..linalg import safe_sqrt
 from ..linalg.dimensions import append_dimensions
 from .extrapolation import romberg
-from .frame import path_steps
+from .frame import path_steps, rounding_length
 from .path_search import Paths
 
 __all__ = ["Limit", "geodesic_limit", "rounding_share"]
@@ -18,11 +18,15 @@ _AGREEMENT = 1e-3  # of the limit with the length of a curve, which is right to 
 
 
 class Limit(NamedTuple):
-    """The distance, the initial velocity and an estimate of the error of the distance, ``(B, ...)``."""
+    """The distance, the initial velocity, an estimate of the error of the distance, ``(B, ...)``.
+
+    ``trusted`` is where they are extrapolated, and not those of the finest path.
+    """
 
     distance: Tensor
     velocity: Tensor
     error: Tensor
+    trusted: Tensor
 
 
 @torch.no_grad()
@@ -45,20 +49,22 @@ def geodesic_limit(paths: Paths, found: list[Tensor], energies: list[Tensor]) ->
     momentum = torch.where(append_dimensions(trusted, x.ndim - 1), romberg(momenta)[0], momenta[-1])
     distance = torch.minimum(torch.where(trusted, limit, length), straight)
     error = torch.where(trusted, error, (roots[-1] - length).abs())
-    plain = Limit(straight, paths.base.logmap(x, y), torch.zeros_like(error))
-    return _without_rounding(paths, finest, Limit(distance, paths.raised(x, momentum), error), plain)
+    limits = Limit(distance, paths.raised(x, momentum), error, trusted)
+    return _without_rounding(paths, finest, limits, straight, paths.base.logmap(x, y))
 
 
-def _without_rounding(paths: Paths, points: Tensor, limit: Limit, plain: Limit) -> Limit:
+def _without_rounding(
+    paths: Paths, points: Tensor, limit: Limit, straight: Tensor, velocity: Tensor
+) -> Limit:
+    """Return the limit, with the length and the velocity of the base's geodesic where it is that."""
     rounding, segments = 2 * rounding_share(paths, points), points.shape[1] - 1
-    near = (limit.distance - plain.distance).abs() <= segments**0.5 * rounding * plain.distance
+    near = (limit.distance - straight).abs() <= segments**0.5 * rounding * straight
     x = points[:, 0]
-    bend, size = paths.base.norm(x, limit.velocity - plain.velocity), paths.base.norm(x, plain.velocity)
+    bend, size = paths.base.norm(x, limit.velocity - velocity), paths.base.norm(x, velocity)
     same = append_dimensions(bend <= segments * rounding * size, x.ndim - 1)
-    return Limit(
-        torch.where(near, plain.distance, limit.distance),
-        torch.where(same, plain.velocity, limit.velocity),
-        limit.error,
+    return limit._replace(
+        distance=torch.where(near, straight, limit.distance),
+        velocity=torch.where(same, velocity, limit.velocity),
     )
 
 
@@ -72,9 +78,5 @@ def _length(paths: Paths, points: Tensor) -> Tensor:
 
 def rounding_share(paths: Paths, points: Tensor) -> Tensor:
     """Return what share of the length of a path the rounding of the entries of its points is, ``(B,)``."""
-    start = points[:, 0]
-    size = torch.finfo(points.dtype).eps * start.abs().flatten(1).amax(1)
-    unit = paths.base.proju(start, append_dimensions(size, start.ndim - 1).expand_as(start))
     length = safe_sqrt(paths.squared_lengths(points)).sum(-1)
-    share: Tensor = paths.base.norm(start, unit) / length.clamp_min(torch.finfo(points.dtype).tiny)
-    return share
+    return rounding_length(paths.base, points[:, 0]) / length.clamp_min(torch.finfo(points.dtype).tiny)

@@ -1,4 +1,4 @@
-"""Geodesics of ``g + Σ db_k ⊗ db_k`` from a point and a velocity: a variational integrator, extrapolated."""
+"""Geodesics of ``g + Σ db_k ⊗ db_k`` from a point and a velocity, by a variational integrator."""
 
 from collections.abc import Callable
 
@@ -7,30 +7,12 @@ from torch import Tensor
 
 from ..._geoopt import geoopt
 from ..linalg.dimensions import append_dimensions
-from .extrapolation import halvings, romberg
 from .graph_metric import gradients, lowered
 from .potential import Potential
 
-__all__ = ["extrapolated_end", "graph_flow"]
+__all__ = ["graph_flow"]
 
 _NEWTON = 15
-
-
-def extrapolated_end(base: geoopt.Manifold, flow: Callable[[int], Tensor], segments: int) -> Tensor:
-    """Return the limit of the ends ``(B, *point)`` that a flow of 4, 8, ..., N steps reaches.
-
-    The errors must be a series in 1/N²; they are extrapolated in the tangent space at the last end.
-
-    Example:
-        >>> from geowarp.manifolds import Euclidean
-        >>> extrapolated_end(Euclidean(0), lambda n: torch.tensor([1 + n**-2]), 8)
-        tensor([1.])
-    """
-    ends = [flow(level) for level in halvings(segments)]
-    last: Tensor = ends[-1]
-    limit, _ = romberg([*(base.logmap(last, end) for end in ends[:-1]), torch.zeros_like(last)])
-    end: Tensor = base.expmap(last, limit)
-    return end
 
 
 def graph_flow(

@@ -9,7 +9,7 @@ from torch import Tensor
 from ..._geoopt import geoopt
 from ..linalg.dimensions import append_dimensions
 from .bounds import base_geodesic_length
-from .frame import Frame, path_ends, path_steps
+from .frame import Frame, factor_or_nan, path_ends, path_steps
 from .graph_metric import gradients, raised
 from .potential import Potential, differentials
 
@@ -84,7 +84,7 @@ def _inverse(jacobian: Tensor, lowered: Tensor) -> Callable[[Tensor], Tensor]:
     rows, dual = jacobian.flatten(-3, -2), lowered.flatten(-3, -2)
     ones = torch.eye(potentials).to(jacobian).repeat(count, count)
     products = rows @ dual.mT
-    factor = torch.linalg.cholesky(blocks * (0.5 * (products + products.mT) + ones))
+    factor = factor_or_nan(blocks * (0.5 * (products + products.mT) + ones))
 
     def solve(gradient: Tensor) -> Tensor:
         flat = laplacian @ gradient

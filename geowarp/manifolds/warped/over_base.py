@@ -11,15 +11,30 @@ from ..._geoopt import geoopt
 from ...errors import GeowarpError
 from ..base import Manifold
 from ..component import Component, expression
+from ..linalg import full_precision
 from ..linalg.broadcasting import broadcast_shapes
 from ..linalg.dimensions import append_dimensions
+from ..linalg.inference_mode import outside_inference_mode
 from ..sampling import shape_of
 from .extrapolation import halvings
+from .flow_end import extrapolated_end
 from .geodesic_solution import GeodesicSolver
-from .graph_flow import extrapolated_end
 from .potential import Potential, kept_graph
 
 __all__ = ["OverBase", "or_base", "pairwise"]
+
+_OWN = ("solve_geodesic", "potential_differentials", "potential_hessian", "phi_gradient")
+_DIFFERENTIATING = (
+    "inner",
+    "egrad2rgrad",
+    "dist",
+    "dist2",
+    "cdist",
+    "logmap",
+    "expmap",
+    "christoffel",
+    "riemann",
+)
 
 Flow = Callable[..., Tensor]
 
@@ -66,6 +81,15 @@ class OverBase(Manifold):
 
     _plain = False
     """Whether the metric is that of the base."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for name in _OWN:
+            if name in cls.__dict__:
+                setattr(cls, name, full_precision(cls.__dict__[name]))
+        for name in (*_OWN, *_DIFFERENTIATING):
+            if name in cls.__dict__:
+                setattr(cls, name, outside_inference_mode(cls.__dict__[name]))
 
     def __init__(self, base: geoopt.Manifold, segments: int) -> None:
         super().__init__()
@@ -183,11 +207,15 @@ class OverBase(Manifold):
         batch = broadcast_shapes(x.shape[: x.ndim - self.ndim], u.shape[: u.ndim - self.ndim])
         point = x.shape[x.ndim - self.ndim :]
         graph = self.keeps_graph(x, u)
-        x, u = (part.expand(*batch, *point).reshape(-1, *point) for part in (x, u))
+        x, u = (part.expand((*batch, *point)).reshape(-1, *point) for part in (x, u))
         end = extrapolated_end(
-            self.base, lambda steps: flow(self.base, potential, x, u, steps, keeps_graph=graph), self.segments
+            self.base,
+            lambda steps: flow(self.base, potential, x, u, steps, keeps_graph=graph),
+            self.segments,
+            x,
+            u,
         )
-        return end.reshape(*batch, *point)
+        return end.reshape((*batch, *point))
 
     def _base_expression(self) -> str:
         return expression(self.base)
