@@ -128,3 +128,26 @@ def test_refusals() -> None:
         ).project(torch.ones(3))
     with pytest.warns(NumericalWarning, match="2 of 2 projections did not converge"):
         ZeroSet(lambda x: 1 + x[..., :1] ** 2, Euclidean(1)).project(torch.randn(2, 3))
+
+
+def test_no_zero_is_not_taken_for_one() -> None:
+    x = torch.randn(3, 2, dtype=torch.float64)
+    one = BiasSubmanifold.zero_set(lambda y: 0 * y[..., :1] + 1, Euclidean(1))
+    with pytest.warns(NumericalWarning, match="3 of 3 projections did not converge"):
+        one.project(x)
+    with pytest.raises(GeowarpError, match="shape"):
+        BiasSubmanifold.zero_set(lambda y: y[..., 0], Euclidean(1)).project(x)
+
+
+def test_points_of_other_precisions() -> None:
+    pairs, x = torch.randn(4, 2, 3), torch.randn(5, 3)
+    line = BiasSubmanifold.from_pairs(pairs, Euclidean(1))
+    plane = BiasSubmanifold.zero_set(ParityPotential(list(pairs.unbind(1)), Euclidean(1), 0.3))
+    for found in (line, plane):
+        half = found.distance(x.bfloat16())
+        assert half.dtype == torch.bfloat16
+        torch.testing.assert_close(half.float(), found.distance(x), atol=0.1, rtol=0.05)
+    own = BiasSubmanifold.from_pairs(pairs.half(), Euclidean(1)).distance(x)
+    torch.testing.assert_close(own, line.distance(x), atol=1e-2, rtol=1e-2)
+    with pytest.raises(GeowarpError, match=r"those of the components are .* torch\.float32"):
+        line.distance(x.double())

@@ -1,5 +1,6 @@
 """Potentials of a probe, of directions, of several potentials, and of a network."""
 
+import copy
 import warnings
 
 import pytest
@@ -60,7 +61,7 @@ def test_linear_potential_warns_and_is_a_mahalanobis_distance() -> None:
     expected = ((step @ matrix) * step).sum(-1)
     found = FairnessWarped(Euclidean(2), potential, weights).dist2(x, y, mode="chord")
     torch.testing.assert_close(found, expected)
-    with pytest.raises(GeowarpError, match=r"the points must be \(..., 3, 2\)"):
+    with pytest.raises(GeowarpError, match=r"those of the directions are \(3, 2\)"):
         potential(torch.zeros(3))
     with pytest.raises(GeowarpError, match="K at least 1"):
         LinearPotential(torch.zeros(0, 3))
@@ -92,6 +93,54 @@ def test_stretching_the_direction_of_a_bias_enlarges_it_and_parity_removes_it() 
     assert measures(FisherPotential(probe), 0.5)[0] > gap
     assert measures(softmax, 0.25)[0] < 1e-10 < 0.1 < gap
     assert measures(mean, 0.25)[1] > 1 - 1e-9
+
+
+@pytest.mark.parametrize(
+    ("directions", "message"),
+    [
+        (torch.ones(2, 3, dtype=torch.long), "floating-point"),
+        (torch.ones(0, 3), "K at least 1"),
+        (torch.full((1, 3), torch.inf), "infinite or not a number"),
+    ],
+)
+def test_linear_potential_refuses(directions: Tensor, message: str) -> None:
+    with pytest.raises(GeowarpError, match=message):
+        LinearPotential(directions)
+
+
+def test_potentials_keep_the_dtype_of_points_and_take_no_points() -> None:
+    female, male, x = (rows.float() for rows in gendered_embeddings(6))
+    parity = ParityPotential([female, male], Euclidean(1), 0.25)
+    potentials = [_linear(female[:2]), LearnedPotential(parity, hidden=(4,))]
+    for potential in potentials:
+        values = potential(x)
+        assert potential(x[:0]).shape == (0, values.shape[-1])
+        torch.testing.assert_close(potential(x.bfloat16()).float(), values, atol=0.2, rtol=0.1)
+        with torch.autocast("cpu", torch.bfloat16):
+            torch.testing.assert_close(potential(x), values, rtol=0, atol=0)
+        half = copy.deepcopy(potential).half()(x.half())
+        assert half.dtype == torch.float16
+        torch.testing.assert_close(half.float(), values, atol=1e-2, rtol=1e-2)
+        with pytest.raises(GeowarpError, match=r"the dtype torch\.float64"):
+            potential(x.double())
+
+
+def test_learned_potential_is_trained_in_any_precision_and_mode() -> None:
+    female, male, x = (rows.bfloat16() for rows in gendered_embeddings(6))
+
+    def trained() -> list[float]:
+        torch.manual_seed(0)
+        parity = ParityPotential([female, male], Euclidean(1), 0.25, "softmax", TAU)
+        return LearnedPotential(parity, hidden=(4,)).fit(x, epochs=3)
+
+    losses = trained()
+    assert losses[0] < 1e-9  # an affine map has parity at 6 points of 8 dimensions
+    with torch.autocast("cpu", torch.bfloat16):
+        assert trained() == losses
+    potential = LearnedPotential(_parity(female.double(), male.double()), hidden=(4,))
+    with torch.inference_mode():
+        assert len(potential.fit(x.double(), epochs=1)) == 2
+    assert not potential(x.double()).is_inference()
 
 
 def test_stacked_potential_adds_values_and_weights() -> None:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from ..._geoopt import geoopt
 from ..._warn import warn
 from ...errors import NumericalWarning
+from ...manifolds.linalg.precision import full_precision
 from ...metrics.validation import check_points
 from .groups import Members
 
@@ -69,6 +70,7 @@ class BiasSubmanifold(nn.Module, abc.ABC):
     def solve_projection(self, x: Tensor) -> Projection:
         """Return the nearest points of points ``(..., *point)``, and how well they were found."""
 
+    @full_precision
     def project(self, x: Tensor) -> Tensor:
         """Return the nearest points of the submanifold, ``(..., *point)``.
 
@@ -90,14 +92,17 @@ class BiasSubmanifold(nn.Module, abc.ABC):
             )
         return found.point
 
+    @full_precision
     def distance(self, x: Tensor) -> Tensor:
         """Return the distance ``(...)`` of points to the submanifold; it raises as ``project``."""
-        distance: Tensor = self.base.dist(x, self.project(x))
+        nearest: Tensor = self.project(x)
+        distance: Tensor = self.base.dist(x, nearest)
         return distance
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the distance."""
-        return self.distance(x)
+        distance: Tensor = self.distance(x)
+        return distance
 
     @staticmethod
     def from_pairs(pairs: Tensor, base: geoopt.Manifold, components: int = 1) -> "PrincipalGeodesics":

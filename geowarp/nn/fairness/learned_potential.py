@@ -1,14 +1,16 @@
 """A potential that is trained: a network that starts at the closed form of parity."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from ...errors import GeowarpError
-from ...manifolds.linalg.precision import full_precision
+from ...manifolds.linalg.precision import autocast_off, full_precision
+from ...metrics.inference_mode import outside_inference_mode
 from ...metrics.validation import check_points
+from .like import check_like, in_single
 from .parity import group_divergences
 from .parity_potential import ParityPotential, gated
 from .training import check_training, minimise
@@ -56,7 +58,7 @@ class LearnedPotential(nn.Module):
             raise GeowarpError(f"LearnedPotential: hidden = {tuple(hidden)}; each width must be 1 or more")
         self.parity = parity
         members = parity.members
-        dtype, device = members.dtype, members.device
+        dtype, device = in_single(members).dtype, members.device
         widths = (members[0].numel(), *hidden)
         layers: list[nn.Module] = []
         for before, after in itertools.pairwise(widths):
@@ -66,7 +68,7 @@ class LearnedPotential(nn.Module):
         self.network = nn.Sequential(*layers, last)
         self.affine = nn.Linear(widths[0], self.outputs, bias=False, dtype=dtype, device=device)
         self.register_buffer("fitted", torch.tensor(False, device=device))
-        self.register_buffer("centre", members.flatten(1).mean(0))
+        self.register_buffer("centre", in_single(members).flatten(1).mean(0))
         self.register_buffer("scale", torch.ones((), dtype=dtype, device=device))
 
     @property
@@ -82,15 +84,10 @@ class LearnedPotential(nn.Module):
     @full_precision
     def forward(self, x: Tensor) -> Tensor:
         """Return b of points ``(..., *point)``: ``(..., G − 1)``."""
-        point = self.parity.members.shape[1:]
-        batch = x.shape[: x.ndim - len(point)]
-        if x.shape[len(batch) :] != point:
-            raise GeowarpError(
-                f"LearnedPotential: the points have the shape {tuple(x.shape)}; those of the groups are "
-                f"{tuple(point)}"
-            )
-        return gated(self._network(x), self.parity.gates(x), self.parity.prototypes)
+        check_like("LearnedPotential", x, self.parity.members, "groups")
+        return self._gated(x, self.parity.gates(x))
 
+    @outside_inference_mode
     def fit(
         self,
         targets: Tensor,
@@ -123,22 +120,29 @@ class LearnedPotential(nn.Module):
         """
         tau = self._check(targets, neutral_pairs, tau, penalty)
         check_training("LearnedPotential.fit", epochs, learning_rate)
-        parity, targets = self.parity, targets.detach()
-        with torch.no_grad():
-            parts = parity.squares(targets).split(parity.sizes, -1)
-            masses = -group_divergences([-part for part in parts], "softmax", tau) / tau
-            gates = [None if x is None else parity.gates(x) for x in (targets, neutral_pairs)]
-        if not self.fitted:
-            self._regress(targets, epochs, learning_rate, verbose)
+        with autocast_off(targets):
+            x, pairs = in_single(targets), None if neutral_pairs is None else in_single(neutral_pairs)
+            if not self.fitted:
+                self._regress(x, epochs, learning_rate, verbose)
+            loss = self._loss(x, pairs, tau, penalty)
+            return minimise(self, loss, epochs, learning_rate, verbose=verbose, name="LearnedPotential.fit")
+
+    @torch.no_grad()
+    def _loss(self, x: Tensor, pairs: Tensor | None, tau: float, penalty: float) -> Callable[[], Tensor]:
+        """Return a function that returns the loss; what does not depend on parameters is computed before."""
+        parts = self.parity.squares(x).split(self.parity.sizes, -1)
+        masses = -group_divergences([-part for part in parts], "softmax", tau) / tau
+        gates = self.parity.gates(x)
+        gates_of_pairs = None if pairs is None else self.parity.gates(pairs)
 
         def loss() -> Tensor:
-            gap = self._gap(self._values(targets, gates[0]), masses, tau)
-            if neutral_pairs is None:
+            gap = self._gap(self._gated(x, gates), masses, tau)
+            if pairs is None or gates_of_pairs is None:
                 return gap
-            values = self._values(neutral_pairs, gates[1])
+            values = self._gated(pairs, gates_of_pairs)
             return gap + penalty * (values[:, 0] - values[:, 1]).square().sum(-1).square().mean()
 
-        return minimise(self, loss, epochs, learning_rate, verbose=verbose, name="LearnedPotential.fit")
+        return loss
 
     def _check(self, targets: Tensor, pairs: Tensor | None, tau: float | None, penalty: float) -> float:
         tau = self.parity.tau if tau is None else tau
@@ -187,17 +191,16 @@ class LearnedPotential(nn.Module):
         self.fitted.fill_(True)
 
     def _network(self, x: Tensor) -> Tensor:
-        entries = x.reshape(*x.shape[: x.ndim - self.parity.members.ndim + 1], -1)
-        entries = (entries - self.centre) / self.scale
+        entries = x.reshape(*x.shape[: x.ndim - self.parity.members.ndim + 1], self.centre.numel())
+        entries = ((entries - self.centre) / self.scale).to(self.affine.weight.dtype)
         values: Tensor = self.affine(entries) + self.network(entries)
-        return values
+        return values.to(x.dtype)
 
-    def _values(self, x: Tensor, gates: Tensor | None) -> Tensor:
-        assert gates is not None
-        return gated(self._network(x), gates, self.parity.prototypes)
+    def _gated(self, x: Tensor, gates: Tensor) -> Tensor:
+        return gated(self._network(x), gates, self.parity.prototypes.to(x.dtype))
 
     def _gap(self, values: Tensor, masses: Tensor, tau: float) -> Tensor:
-        steps = (values[..., None, :] - self.parity.prototypes).square().sum(-1)
+        steps = (values[..., None, :] - self.parity.prototypes.to(values.dtype)).square().sum(-1)
         shares = (masses - self.alpha * steps / tau).softmax(-1)
         groups = shares.shape[-1]  # Σ_{g<h} (p_g − p_h)² = G Σ (p_g − 1/G)²
         gap: Tensor = groups * (shares - 1 / groups).square().sum(-1).mean()

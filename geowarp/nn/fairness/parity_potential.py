@@ -12,6 +12,7 @@ from ...manifolds.linalg.precision import full_precision
 from ..distance_attention.scores import Score, SquaredDistance
 from .gate import gate
 from .groups import Groups, Members, closest_groups, read_groups
+from .like import check_like
 from .parity import ParityMode, check_mode, group_divergences, parity_prototypes, parity_values
 from .squared_distances import all_squares
 
@@ -85,11 +86,13 @@ class ParityPotential(nn.Module):
         radius: float | None = None,
     ) -> None:
         super().__init__()
+        tau = None if tau is None else _number("tau", tau)
         check_mode("ParityPotential", mode, tau)
+        alpha = _number("alpha", alpha)
         if not (alpha > 0 and math.isfinite(alpha)):
             raise GeowarpError(f"ParityPotential: alpha = {alpha}; parity needs a positive and finite weight")
         read = read_groups("ParityPotential", groups, base)
-        self.base, self.alpha, self.mode, self.tau = base, float(alpha), mode, tau
+        self.base, self.alpha, self.mode, self.tau = base, alpha, mode, tau
         self.score = SquaredDistance() if score is None else score
         self.names, self.sizes = read.names, read.sizes
         self.radius = _gate_radius(read, base, self.score, radius)
@@ -141,15 +144,8 @@ class ParityPotential(nn.Module):
     @full_precision
     def squares(self, x: Tensor) -> Tensor:
         """Return the squared distances under the score, ``(..., members)``, in the order of the groups."""
-        members = self.members
-        members = members.float() if members.dtype in (torch.float16, torch.bfloat16) else members
-        ndim = members.ndim - 1
-        if x.shape[x.ndim - ndim :] != members.shape[1:] or x.ndim < ndim or x.dtype != members.dtype:
-            raise GeowarpError(
-                f"ParityPotential: the points have the shape {tuple(x.shape)} and the dtype {x.dtype}; those "
-                f"of the groups are {tuple(members.shape[1:])} and {members.dtype}"
-            )
-        batch = x.shape[: x.ndim - ndim]
+        batch = check_like("ParityPotential", x, self.members, "groups")
+        members = self.members.to(x.dtype)
         squares = all_squares(self.score, self.base, x.reshape(-1, *members.shape[1:]), members)
         return squares.reshape(*batch, members.shape[0])
 
@@ -162,6 +158,12 @@ def gated(values: Tensor, gates: Tensor, prototypes: Tensor) -> Tensor:
         tensor([1.])
     """
     return gates @ prototypes + (1 - gates.sum(-1, keepdim=True)) * values
+
+
+def _number(name: str, value: float | Tensor) -> float:
+    if isinstance(value, Tensor) and value.numel() != 1:
+        raise GeowarpError(f"ParityPotential: {name} has the shape {tuple(value.shape)}; it is one number")
+    return float(value)
 
 
 def _gates(parts: Sequence[Tensor], radius: float) -> Tensor:

@@ -6,7 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from ..._warn import warn
-from ...errors import FairnessWarning, GeowarpError
+from ...errors import FairnessWarning, GeowarpError, NonFiniteError
+from ...manifolds.linalg.precision import full_precision
+from .like import check_like
 
 __all__ = ["FisherPotential", "LinearPotential", "StackedPotential"]
 
@@ -63,7 +65,8 @@ class LinearPotential(nn.Module):
         directions: ``(K, *point)``.
 
     Raises:
-        GeowarpError: for directions without a dimension of K.
+        GeowarpError: for directions without a dimension of K, or of integers, and for points unlike them.
+        NonFiniteError: for directions that are infinite or not a number.
 
     Warns:
         FairnessWarning: always.
@@ -86,11 +89,13 @@ class LinearPotential(nn.Module):
 
     def __init__(self, directions: Tensor) -> None:
         super().__init__()
-        if directions.ndim == 0 or directions.shape[0] == 0:
+        if directions.ndim == 0 or directions.numel() == 0 or not directions.is_floating_point():
             raise GeowarpError(
-                f"LinearPotential: the directions have the shape {tuple(directions.shape)}; they must be "
-                "(K, *point), K at least 1"
+                f"LinearPotential: the directions have the shape {tuple(directions.shape)} and the dtype "
+                f"{directions.dtype}; they must be (K, *point), K at least 1, and floating-point"
             )
+        if not bool(directions.isfinite().all()):
+            raise NonFiniteError("LinearPotential: the directions are infinite or not a number")
         warn(
             "LinearPotential: a stretch along the direction of a bias moves every point further from the "
             "group that it is far from already, which enlarges the bias; use ParityPotential",
@@ -103,16 +108,12 @@ class LinearPotential(nn.Module):
         """K."""
         return int(self.directions.shape[0])
 
+    @full_precision
     def forward(self, x: Tensor) -> Tensor:
         """Return the coordinates of points ``(..., *point)``: ``(..., K)``."""
-        point = self.directions.shape[1:]
-        batch = x.shape[: x.ndim - len(point)]
-        if x.shape[len(batch) :] != point:
-            raise GeowarpError(
-                f"LinearPotential: the points have the shape {tuple(x.shape)} and the directions "
-                f"{tuple(self.directions.shape)}; the points must be (..., {', '.join(map(str, point))})"
-            )
-        return x.reshape(*batch, -1) @ self.directions.reshape(self.outputs, -1).mT
+        batch = check_like("LinearPotential", x, self.directions, "directions")
+        directions = self.directions.to(x.dtype).reshape(self.outputs, -1)
+        return x.reshape(*batch, directions.shape[-1]) @ directions.mT
 
 
 class StackedPotential(nn.Module):

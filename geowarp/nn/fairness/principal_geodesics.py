@@ -9,6 +9,7 @@ from torch import Tensor
 from ..._geoopt import geoopt
 from ...errors import GeowarpError
 from ...manifolds.descent import State
+from ...manifolds.linalg.precision import full_precision
 from ...metrics import tangent_pca
 from ...metrics.inference_mode import outside_inference_mode
 from ...metrics.mean import frechet_mean
@@ -16,6 +17,7 @@ from ...metrics.tangent_vectors import combine
 from ...metrics.validation import check_points
 from .bias_submanifold import BiasSubmanifold, Projection, flattened
 from .groups import Members, read_groups
+from .like import check_like, in_single
 from .nearest_point import nearest, projection, state
 
 __all__ = ["PrincipalGeodesics", "of_groups", "of_pairs"]
@@ -57,8 +59,14 @@ class PrincipalGeodesics(BiasSubmanifold):
         self.register_buffer("explained", explained.detach())
 
     @outside_inference_mode
+    @full_precision
     def solve_projection(self, x: Tensor) -> Projection:
-        """Return the nearest points, from the coordinates of ``log_m x`` on."""
+        """Return the nearest points, from the coordinates of ``log_m x`` on.
+
+        Raises:
+            GeowarpError: for points of another shape or dtype than the mean.
+        """
+        check_like("PrincipalGeodesics", x, self.components, "components")
         batch, points = flattened(x, self.base.ndim)
         with torch.no_grad():
             found = nearest(_Coordinates(self, points), self.coordinates(points))
@@ -79,7 +87,8 @@ class PrincipalGeodesics(BiasSubmanifold):
 
     def points(self, coordinates: Tensor) -> Tensor:
         """Return ``exp_m(Σ_k t_k u_k)``, ``(N, *point)``, of coordinates ``(N, K)``."""
-        points: Tensor = self.base.expmap(self.mean, combine(self.base, coordinates, self.components))
+        mean, components = self.mean.to(coordinates.dtype), self.components.to(coordinates.dtype)
+        points: Tensor = self.base.expmap(mean, combine(self.base, coordinates, components))
         return points
 
 
@@ -128,7 +137,7 @@ def of_pairs(
             f"{name}: the pairs have the shape {tuple(pairs.shape)}; they must be (P, 2, *point), P at least "
             "1"
         )
-    pairs = pairs.detach()
+    pairs = in_single(pairs)
     mean = frechet_mean(base, pairs.flatten(0, 1)) if mean is None else mean
     logarithms = base.logmap(mean, pairs)
     halves = base.expmap(mean, 0.5 * (logarithms[:, 0] - logarithms[:, 1]))
@@ -150,7 +159,7 @@ def of_groups(groups: Members, base: geoopt.Manifold, components: int | None) ->
             f"BiasSubmanifold.from_groups: components = {components}; {len(read.names)} groups have from 1 "
             f"to {most}"
         )
-    means = torch.stack([frechet_mean(base, part) for part in read.members.split(read.sizes)])
+    means = torch.stack([frechet_mean(base, part) for part in in_single(read.members).split(read.sizes)])
     return _principal(base, frechet_mean(base, means), means, most if components is None else components)
 
 

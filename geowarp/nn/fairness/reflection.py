@@ -13,13 +13,13 @@ from ...metrics.validation import check_pair, check_points
 from ..distance_attention.scores import SquaredDistance
 from .gate import gate
 from .groups import closest_groups, nearest_apart, read_groups
+from .like import check_like, in_single
 from .principal_geodesics import PrincipalGeodesics, of_pairs
 from .squared_distances import all_squares
 
 __all__ = ["ReflectionPotential"]
 
 _SCALE = 0.85
-_HALF = (torch.float16, torch.bfloat16)
 _RANK = 64  # rounding units
 
 
@@ -140,30 +140,22 @@ class ReflectionPotential(nn.Module):
     @full_precision
     def coordinates(self, x: Tensor) -> Tensor:
         """Return f of points ``(..., *point)``: ``(..., K)``."""
-        return self.axes.coordinates(self._checked(x))
+        check_like("ReflectionPotential", x, self.listed, "pairs")
+        return self.axes.coordinates(x)
 
     @full_precision
     def gate(self, x: Tensor) -> Tensor:
         """Return how gendered points are, ``(...)``: 0 or 1 but within ``radius`` of a listed one."""
-        rows = self._checked(x).reshape(-1, *self.listed.shape[1:])
+        batch = check_like("ReflectionPotential", x, self.listed, "pairs")
+        rows = x.reshape(-1, *self.listed.shape[1:])
         squares = all_squares(SquaredDistance(), self.base, rows, self.listed.to(x.dtype))
-        near = gate(squares, self.radius).reshape(x.shape[: x.ndim - self.listed.ndim + 1])
+        near = gate(squares, self.radius).reshape(batch)
         return near if self.opens else 1 - near
 
     def extra_repr(self) -> str:
         """Return the settings, for ``repr``."""
         kind = "gendered" if self.opens else "neutral"
         return f"{kind}: {len(self.listed)}; scale={self.scale}, radius={self.radius:.4g}"
-
-    def _checked(self, x: Tensor) -> Tensor:
-        point, dtype = self.listed.shape[1:], self.listed.dtype
-        fits = x.ndim >= len(point) and x.shape[x.ndim - len(point) :] == point
-        if not fits or (x.dtype != dtype and dtype not in _HALF):
-            raise GeowarpError(
-                f"ReflectionPotential: the points have the shape {tuple(x.shape)} and the dtype {x.dtype}; "
-                f"those of the pairs are {tuple(point)} and {dtype}"
-            )
-        return x
 
 
 def _positive(name: str, value: float) -> float:
@@ -175,12 +167,12 @@ def _positive(name: str, value: float) -> float:
 def _axes(pairs: Tensor, base: geoopt.Manifold, directions: int, origin: Tensor | None) -> PrincipalGeodesics:
     """Return the principal differences of pairs, checked, about the origin."""
     check_points(base, pairs, "pairs")
-    pairs = _full(pairs)
+    pairs = in_single(pairs)
     if origin is None:
         point = pairs.shape[pairs.ndim - base.ndim :]
         origin = base.origin(*point, dtype=pairs.dtype, device=pairs.device).as_subclass(Tensor)
     else:
-        check_pair(base, pairs, origin := _full(origin), ("pairs", "origin"))
+        check_pair(base, pairs, origin := in_single(origin), ("pairs", "origin"))
     most = pairs.shape[0] if pairs.ndim else 0
     if not 1 <= directions <= max(1, most):
         raise GeowarpError(
@@ -201,11 +193,11 @@ def _read(
         raise GeowarpError(
             "ReflectionPotential: gendered and neutral are both given; pass one, all else is the other kind"
         )
-    members = _full(pairs).flatten(0, 1)
+    members = in_single(pairs).flatten(0, 1)
     name, points = ("gendered", gendered) if neutral is None else ("neutral", neutral)
     if points is None:
         return members, members[:0]
-    groups = read_groups("ReflectionPotential", {"pairs": members, name: _full(points)}, base)
+    groups = read_groups("ReflectionPotential", {"pairs": members, name: in_single(points)}, base)
     if neutral is not None:
         closest_groups("ReflectionPotential", groups, base, SquaredDistance())  # raises where they meet
     return members, groups.members[len(members) :]
@@ -220,7 +212,3 @@ def _level(largest: Tensor, given: float | None) -> Tensor:
             "largest of a gendered point"
         )
     return largest.new_tensor(given)
-
-
-def _full(x: Tensor) -> Tensor:
-    return x.detach().float() if x.dtype in _HALF else x.detach()

@@ -11,7 +11,8 @@ from ..._geoopt import geoopt
 from ...errors import GeowarpError
 from ...manifolds.descent import State
 from ...manifolds.linalg.dimensions import append_dimensions
-from ...manifolds.warped.potential import differentials
+from ...manifolds.linalg.precision import full_precision
+from ...manifolds.warped.potential import check_values, differentials
 from ...metrics.inference_mode import outside_inference_mode
 from .bias_submanifold import BiasSubmanifold, Projection, flattened
 from .nearest_point import nearest, projection, state
@@ -54,9 +55,12 @@ class ZeroSet(BiasSubmanifold):
 
     def values(self, x: Tensor) -> Tensor:
         """Return what is 0 on the set, ``(..., K)``."""
-        return self.potential.parity(x) if isinstance(self.potential, ParityPotential) else self.potential(x)
+        potential = self.potential
+        values = potential.parity(x) if isinstance(potential, ParityPotential) else potential(x)
+        return check_values("ZeroSet", values, x, self.base.ndim, None)
 
     @outside_inference_mode
+    @full_precision
     def solve_projection(self, x: Tensor) -> Projection:
         """Return the nearest points, from where Newton's method ends that starts at the points."""
         batch, points = flattened(x, self.base.ndim)
@@ -99,10 +103,17 @@ class _Search:
         direction = away - local.combination(self._products(local, away))
         residual, off = (self._norm(point, u) for u in (direction, local.combination(local.values)))
         half = 0.5 * append_dimensions(base.dist2(self.x, point), base.ndim)
-        lost = ~(off <= 1e3 * torch.finfo(off.dtype).eps * (1 + half))
+        lost = ~(off <= 1e3 * torch.finfo(off.dtype).eps * (1 + half)) | self._stuck(local)
         return state(
             point, direction, torch.where(lost, torch.inf, residual), torch.where(lost, torch.inf, half)
         )
+
+    def _stuck(self, local: _Local) -> Tensor:
+        """Return where no step removes the values, as the gradients do not span them."""
+        left = self._products(local, local.combination(local.values)) - local.values
+        size, eps = _size(local.values), torch.finfo(local.values.dtype).eps
+        stuck = ((_size(left) > 0.5 * size) & (size > 1e3 * eps))[:, 0]
+        return append_dimensions(stuck, self.zero_set.base.ndim)
 
     def finish(self, state: State) -> State:
         return state
