@@ -1,5 +1,6 @@
 """Measures of bias against numpy, scipy, loops over all partitions, and closed forms."""
 
+import math
 from collections.abc import Callable
 from itertools import combinations
 from typing import Any
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
+from scipy.spatial.distance import cdist as scipy_cdist
 from torch import Tensor
 
 from geowarp.errors import GeowarpError, NonFiniteError
@@ -21,6 +23,7 @@ from geowarp.metrics import (
     semantic_preservation,
     weat,
 )
+from geowarp.metrics.bias.ranks import pearson
 
 
 def rows(*shape: int) -> Tensor:
@@ -220,7 +223,7 @@ def test_errors() -> None:
         attention_gap(GOOD, GOOD, 1.0)  # type: ignore[arg-type]
     with pytest.raises(GeowarpError, match=r"tau = -1\.0; it must be positive"):
         attention_gap(GOOD, [GOOD, GOOD], -1.0)
-    with pytest.raises(GeowarpError, match=r"stereotype has the shape \(2,\) for 3 targets"):
+    with pytest.raises(GeowarpError, match=r"stereotype has the shape \(2,\); it needs \(3,\)"):
         attention_gap(GOOD, [GOOD, GOOD], 1.0, stereotype=GOOD[0, :2])
     with pytest.raises(GeowarpError, match=r"returned the shape \(3,\) for 3 and 3 points"):
         ect(GOOD, [GOOD, GOOD], distance=lambda x, y: (x - y).norm(dim=-1))
@@ -249,7 +252,59 @@ def test_errors_of_probes_and_pairs() -> None:
         semantic_preservation(GOOD, torch.tensor([[0, -1], [1, 2]]), torch.ones(2))
     with pytest.raises(GeowarpError, match="no integer"):
         semantic_preservation(GOOD, torch.tensor([[0, 0.5], [1, 2]]), torch.ones(2))
-    with pytest.raises(GeowarpError, match=r"shapes \(2, 2\) and \(3,\)"):
+    with pytest.raises(GeowarpError, match=r"scores has the shape \(3,\); it needs \(2,\)"):
         semantic_preservation(GOOD, torch.tensor([[0, 1], [1, 2]]), torch.ones(3))
     with pytest.raises(NonFiniteError, match=r"scores\[0\]"):
         semantic_preservation(GOOD, torch.tensor([[0, 1], [1, 2]]), torch.tensor([torch.nan, 1]))
+
+
+def test_what_is_not_a_number_is_no_correlation() -> None:
+    x, groups = rows(4, 3), [rows(2, 3), rows(2, 3)]
+    stereotype = torch.tensor([0.0, 1.0, torch.nan, 2.0])
+    with pytest.raises(NonFiniteError, match=r"stereotype\[2\]"):
+        attention_gap(x, groups, 1.0, stereotype=stereotype)
+    assert math.isnan(pearson(stereotype, torch.arange(4.0)))
+    learned = torch.arange(4.0, requires_grad=True)
+    expected = np.corrcoef(attention_gap(x, groups, 1.0).shares[:, 0].numpy(), np.arange(4))[0, 1]
+    found = attention_gap(x, groups, 1.0, stereotype=learned).correlation
+    assert found == pytest.approx(expected)
+    for order in ([0, 1, 2], [2, 1, 0]):  # the last group is equally far from all targets
+        sets = [[*groups, rows(1, 3)][place] for place in order]
+        assert math.isnan(ect(x, sets, distance=lambda a, b: torch.cdist(a, b) * (len(b) > 1)))
+
+
+@pytest.mark.parametrize("size", [1e-30, 1e-13, 1e30])
+def test_cosines_of_very_small_and_large_rows(size: float) -> None:
+    x, y, a, b = (torch.randn(3, 4) for _ in range(4))
+    small = weat(size * x, size * y, size * a, size * b)
+    np.testing.assert_allclose(small.gap, weat(x, y, a, b).gap, rtol=1e-5)
+
+
+def test_shares_of_any_temperature() -> None:
+    x, groups = torch.randn(3, 4), [torch.randn(2, 4), torch.randn(3, 4)]
+    nearest = torch.stack([torch.cdist(x, group).amin(-1) for group in groups], -1).argmin(-1)
+    cold = attention_gap(x, groups, 1e-40, distance=torch.cdist).shares
+    assert torch.equal(cold, torch.nn.functional.one_hot(nearest, 2).float())
+    warm = attention_gap(x, groups, 1e30).shares
+    torch.testing.assert_close(warm, torch.tensor([0.4, 0.6]).expand(3, 2))
+
+
+def test_a_distance_may_return_an_array() -> None:
+    x, groups = rows(3, 4), [rows(2, 4), rows(3, 4)]
+    found = attention_gap(x.numpy(), [group.numpy() for group in groups], 0.5, distance=scipy_cdist)
+    np.testing.assert_allclose(found.shares, attention_gap(x, groups, 0.5, distance=torch.cdist).shares)
+    with pytest.raises(GeowarpError, match="returned the list"):
+        attention_gap(x, groups, 0.5, distance=lambda a, b: [[0.0]])  # type: ignore[arg-type,return-value]
+
+
+def test_arguments_of_other_kinds() -> None:
+    with pytest.raises(GeowarpError, match=r"dtypes torch\.float64 and torch\.float32"):
+        ect(GOOD.double(), [GOOD.float(), GOOD.float()])
+    with pytest.raises(GeowarpError, match="need one dtype"):
+        ripa(GOOD.double(), GOOD.float(), 2 * GOOD.float())
+    with pytest.raises(GeowarpError, match="pairs is a list"):
+        semantic_preservation(GOOD, [[0, 1], [1, 2]], torch.ones(2))  # type: ignore[type-var]
+    with pytest.raises(GeowarpError, match="scores is a list"):
+        semantic_preservation(GOOD, torch.tensor([[0, 1], [1, 2]]), [1.0, 2.0])  # type: ignore[type-var]
+    with pytest.raises(GeowarpError, match="correction = 2"):
+        weat(GOOD, GOOD, GOOD, GOOD, correction=2)

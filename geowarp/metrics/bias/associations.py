@@ -1,5 +1,6 @@
 """Associations of embeddings with groups: the coherence of their order, and inner products."""
 
+import math
 from collections.abc import Sequence
 from itertools import combinations
 
@@ -47,7 +48,8 @@ def ect(targets: Array, groups: Sequence[Array], *, distance: PairwiseDistance |
     check_groups("ect", "groups", groups, directions=distance is None)
     x, sets = tensors(targets, groups)
     means = [similarity(x, group, distance).mean(-1) for group in sets]
-    return min(spearman(one, other) for one, other in combinations(means, 2))
+    correlations = [spearman(one, other) for one, other in combinations(means, 2)]
+    return math.nan if any(map(math.isnan, correlations)) else min(correlations)
 
 
 @accepts_arrays
@@ -64,7 +66,7 @@ def ripa(x: Array, first: Array, second: Array) -> Array:
         second: of the shape of ``first``, as "she".
 
     Raises:
-        GeowarpError: for shapes that do not fit, and pairs whose differences are zero.
+        GeowarpError: for shapes or dtypes that do not fit, and pairs whose differences are zero.
         NonFiniteError: for a point that is infinite or not a number.
 
     References:
@@ -84,6 +86,11 @@ def ripa(x: Array, first: Array, second: Array) -> Array:
         raise GeowarpError(
             f"ripa: x, first and second have the shapes {tuple(points.shape)}, {tuple(one.shape)} and "
             f"{tuple(other.shape)}; they need (n, d), and (d,) or (pairs, d) of both"
+        )
+    if not points.dtype == one.dtype == other.dtype:
+        raise GeowarpError(
+            f"ripa: x, first and second have the dtypes {points.dtype}, {one.dtype} and {other.dtype}; they "
+            "need one dtype"
         )
     if bool((one == other).all()):
         raise GeowarpError("ripa: first and second are the same points; they must differ along the relation")

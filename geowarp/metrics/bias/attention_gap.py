@@ -7,7 +7,7 @@ import torch
 
 from ...errors import GeowarpError
 from ..arrays import Array, accepts_arrays, tensors
-from .points import PairwiseDistance, check_embeddings, check_groups, squared_distance
+from .points import PairwiseDistance, check_embeddings, check_groups, check_numbers, squared_distance
 from .ranks import pearson
 
 __all__ = ["AttentionGap", "attention_gap"]
@@ -58,7 +58,7 @@ def attention_gap(
     Raises:
         GeowarpError: for an empty set, one group, points of different shapes, tau that is not positive, and
             a row that is zero by default.
-        NonFiniteError: for a point that is infinite or not a number.
+        NonFiniteError: for a point or stereotype that is infinite or not a number.
 
     Example:
         >>> gap = attention_gap(torch.tensor([[1.0, 0.0]]), [torch.eye(2)[:1], torch.eye(2)[1:]], tau=1.0)
@@ -72,12 +72,11 @@ def attention_gap(
     if not 0 < tau < float("inf"):
         raise GeowarpError(f"attention_gap: tau = {tau}; it must be positive")
     x, sets, score = tensors(targets, groups, stereotype)
-    if score is not None and tuple(score.shape) != (len(x),):
-        raise GeowarpError(
-            f"attention_gap: the stereotype has the shape {tuple(score.shape)} for {len(x)} targets; it "
-            f"needs ({len(x)},)"
-        )
-    logits = [(-squared_distance(x, group, distance) / tau).logsumexp(-1) for group in sets]
+    if score is not None:
+        check_numbers("attention_gap", "stereotype", score, len(x))
+    squares = [squared_distance(x, group, distance) for group in sets]
+    nearest = torch.cat([part.detach() for part in squares], -1).amin(-1, keepdim=True)
+    logits = [((nearest - part) / tau).logsumexp(-1) for part in squares]
     shares = torch.stack(logits, -1).softmax(-1)
     rows = shares.amax(-1) - shares.amin(-1)
     correlation = None if score is None else pearson(shares[:, 0].detach(), score)

@@ -75,7 +75,8 @@ def weat(
         generator: draws the partitions; by default torch's own.
 
     Raises:
-        GeowarpError: for an empty set, points of different shapes, and a row that is zero by default.
+        GeowarpError: for an empty set, points of different shapes, a row that is zero by default, and
+            settings out of range.
         NonFiniteError: for a point that is infinite or not a number.
 
     References:
@@ -92,6 +93,8 @@ def weat(
     sets = tensors(x, y, a, b)
     for name, points in zip("xyab", sets, strict=True):
         check_embeddings("weat", name, points, directions=distance is None)
+    if correction not in (0, 1):
+        raise GeowarpError(f"weat: correction = {correction}; it is 1 or 0")
     if permutations < 1:
         raise GeowarpError(f"weat: permutations = {permutations}; it needs at least 1")
     first, second = (_association(points, sets[2], sets[3], distance) for points in sets[:2])

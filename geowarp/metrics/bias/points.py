@@ -3,16 +3,26 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ...errors import GeowarpError, NonFiniteError
 from ...manifolds.linalg.precision import full_precision
 
-__all__ = ["PairwiseDistance", "check_embeddings", "check_groups", "similarity", "squared_distance"]
+__all__ = [
+    "PairwiseDistance",
+    "check_embeddings",
+    "check_groups",
+    "check_numbers",
+    "similarity",
+    "squared_distance",
+]
 
 PairwiseDistance = Callable[[Tensor, Tensor], Tensor]
-"""A function of points ``(n, *point)`` and ``(m, *point)`` that returns all their distances ``(n, m)``."""
+"""A function of points ``(n, *point)`` and ``(m, *point)`` that returns all their distances ``(n, m)``.
+
+It is given tensors; what it returns may be an array."""
 
 
 def check_embeddings(function: str, name: str, x: Any, *, directions: bool = False) -> None:
@@ -79,7 +89,8 @@ def similarity(x: Tensor, y: Tensor, distance: PairwiseDistance | None = None) -
         distance: all distances ``(n, m)``; by default Euclidean, of rows divided by their norms.
 
     Raises:
-        GeowarpError: for points of different shapes, and a distance that returns another shape.
+        GeowarpError: for points of different shapes, dtypes or devices, and a distance that does not return
+            ``(n, m)``.
         NonFiniteError: for a distance that is infinite or not a number.
 
     Example:
@@ -88,20 +99,19 @@ def similarity(x: Tensor, y: Tensor, distance: PairwiseDistance | None = None) -
         >>> similarity(torch.tensor([[2.0, 0.0]]), torch.tensor([[3.0, 0.0]]), torch.cdist)
         tensor([[0.5000]])
     """
-    if x.shape[1:] != y.shape[1:]:
-        raise GeowarpError(
-            f"points of the shapes {tuple(x.shape[1:])} and {tuple(y.shape[1:])} have no similarity; all "
-            "sets need points of one shape"
-        )
+    for what, one, other in (
+        ("shapes", tuple(x.shape[1:]), tuple(y.shape[1:])),
+        ("dtypes", x.dtype, y.dtype),
+        ("devices", x.device, y.device),
+    ):
+        if one != other:
+            raise GeowarpError(
+                f"points of the {what} {one} and {other} have no similarity; all sets need points of one kind"
+            )
     if distance is None:
         cosines: Tensor = _cosine(x, y)
         return cosines
-    distances = distance(x, y)
-    if tuple(distances.shape) != (len(x), len(y)):
-        raise GeowarpError(
-            f"the distance returned the shape {tuple(distances.shape)} for {len(x)} and {len(y)} points; it "
-            f"must return all pairs, {(len(x), len(y))}, as torch.cdist does"
-        )
+    distances = _checked(distance(x, y), len(x), len(y))
     if not bool(distances.detach().isfinite().all()):
         raise NonFiniteError("the distance returned a number that is infinite or not a number")
     return 1 - distances.square() / 2
@@ -117,16 +127,56 @@ def squared_distance(x: Tensor, y: Tensor, distance: PairwiseDistance | None = N
     return 2 - 2 * similarity(x, y, distance)
 
 
+def check_numbers(function: str, name: str, values: Any, count: int) -> None:
+    """Raise where the values are not as many finite numbers, ``(count,)``.
+
+    Raises:
+        GeowarpError: for another kind or shape.
+        NonFiniteError: for a number that is infinite or not a number.
+
+    Example:
+        >>> check_numbers("attention_gap", "stereotype", [0.5], 1)
+        Traceback (most recent call last):
+        geowarp.errors.GeowarpError: attention_gap: stereotype is a list, neither a tensor nor an array
+    """
+    if not isinstance(values, Tensor):
+        raise GeowarpError(f"{function}: {name} is a {type(values).__name__}, neither a tensor nor an array")
+    if tuple(values.shape) != (count,):
+        raise GeowarpError(f"{function}: {name} has the shape {tuple(values.shape)}; it needs ({count},)")
+    wrong = ~values.detach().isfinite()
+    _refuse(wrong, f"{function}: {name}", "infinite or not a number", NonFiniteError, "numbers")
+
+
+def _checked(distances: Any, rows: int, columns: int) -> Tensor:
+    """Return what a distance returned, for which it may have made an array of the tensors."""
+    if isinstance(distances, np.ndarray):
+        distances = torch.from_numpy(distances)
+    if not isinstance(distances, Tensor) or tuple(distances.shape) != (rows, columns):
+        found = getattr(distances, "shape", None)
+        what = type(distances).__name__ if found is None else f"shape {tuple(found)}"
+        raise GeowarpError(
+            f"the distance returned the {what} for {rows} and {columns} points; it must return all pairs, "
+            f"{(rows, columns)}, as torch.cdist does"
+        )
+    return distances
+
+
 @full_precision
 def _cosine(x: Tensor, y: Tensor) -> Tensor:
-    first, second = (torch.nn.functional.normalize(rows.flatten(1), dim=-1) for rows in (x, y))
+    first, second = (_unit(rows.flatten(1)) for rows in (x, y))
     return first @ second.mT
 
 
-def _refuse(wrong: Tensor, what: str, reason: str, error: type[GeowarpError]) -> None:
+def _unit(rows: Tensor) -> Tensor:
+    """Return rows divided by their norms, the squares of which may be beyond the range of the dtype."""
+    largest = rows.detach().abs().amax(-1, keepdim=True)
+    return torch.nn.functional.normalize(rows / torch.where(largest > 0, largest, 1), dim=-1)
+
+
+def _refuse(wrong: Tensor, what: str, reason: str, error: type[GeowarpError], kind: str = "points") -> None:
     if bool(wrong.any()):
         place = int(wrong.nonzero()[0])
-        count = f"{int(wrong.sum())} of {len(wrong)} points"
+        count = f"{int(wrong.sum())} of {len(wrong)} {kind}"
         raise error(
             f"{what}[{place}] is {reason} ({count}); drop it, and its partner where it is one of a pair"
         )

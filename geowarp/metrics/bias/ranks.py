@@ -23,7 +23,7 @@ def ranks(values: Tensor) -> Tensor:
 
 
 def pearson(x: Tensor, y: Tensor) -> float:
-    """Return the correlation of two samples ``(n,)``, not a number where one of them is constant.
+    """Return the correlation of two samples ``(n,)``, not a number where one is constant or has no numbers.
 
     Raises:
         GeowarpError: for different numbers of values, and fewer than 2.
@@ -36,9 +36,9 @@ def pearson(x: Tensor, y: Tensor) -> float:
         raise GeowarpError(
             f"a correlation of {len(x)} and {len(y)} values; it needs as many of both, at least 2"
         )
-    x, y = (values.double() - values.double().mean() for values in (x, y))
+    x, y = (values - values.mean() for values in (x.detach().double(), y.detach().double()))
     scale = math.sqrt(float(x @ x) * float(y @ y))
-    return max(-1.0, min(1.0, float(x @ y) / scale)) if scale else math.nan
+    return max(-1.0, min(1.0, float(x @ y) / scale)) if scale > 0 else math.nan
 
 
 def spearman(x: Tensor, y: Tensor) -> float:

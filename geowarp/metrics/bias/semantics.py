@@ -5,7 +5,7 @@ from torch import Tensor
 
 from ...errors import GeowarpError
 from ..arrays import Array, accepts_arrays, tensors
-from .points import PairwiseDistance, check_embeddings, similarity
+from .points import PairwiseDistance, check_embeddings, check_numbers, similarity
 from .ranks import spearman
 
 __all__ = ["semantic_preservation"]
@@ -44,12 +44,16 @@ def semantic_preservation(
     """
     points, places, human = tensors(x, pairs, scores)
     check_embeddings("semantic_preservation", "x", points, directions=distance is None)
-    if places.ndim != 2 or places.shape[-1] != 2 or tuple(human.shape) != (len(places),) or len(places) < 2:
+    if not isinstance(places, Tensor):
         raise GeowarpError(
-            f"semantic_preservation: pairs and scores have the shapes {tuple(places.shape)} and "
-            f"{tuple(human.shape)}; they need (pairs, 2) and (pairs,), for at least 2 pairs"
+            f"semantic_preservation: pairs is a {type(places).__name__}, neither a tensor nor an array"
         )
-    check_embeddings("semantic_preservation", "scores", human.double()[:, None])
+    if places.ndim != 2 or places.shape[-1] != 2 or len(places) < 2:
+        raise GeowarpError(
+            f"semantic_preservation: pairs has the shape {tuple(places.shape)}; it needs (pairs, 2), for at "
+            "least 2 pairs"
+        )
+    check_numbers("semantic_preservation", "scores", human, len(places))
     similarities = [
         similarity(points[block[:, 0]], points[block[:, 1]], distance).diagonal()
         for block in _indices(places, len(points)).split(_BLOCK)
