@@ -1,6 +1,7 @@
 """The potential of parity: equal distances by definition, its gate, its derivatives, and what it refuses."""
 
 import copy
+import pickle
 from typing import Any
 
 import geoopt
@@ -179,6 +180,28 @@ def test_batches_and_dtypes(dtype: torch.dtype) -> None:
     torch.testing.assert_close(potential(x.reshape(2, 3, 4).mT.contiguous().mT), values.reshape(2, 3, 2))
     torch.testing.assert_close(potential(x[0]), values[0])
     assert potential(x[:0].requires_grad_()).shape == (0, 2)
+
+
+def test_copies_and_compilation() -> None:
+    groups, x = _groups("Lorentz", (2, 3)), points("Lorentz", 4)
+    potential = ParityPotential(groups, Lorentz(1.3), 0.4, "softmax", 0.8)
+    for same in (copy.deepcopy(potential), pickle.loads(pickle.dumps(potential))):
+        assert torch.equal(same(x), potential(x))
+    compiled = torch.compile(potential, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(x), potential(x))
+
+
+def test_values_of_extreme_weights_and_temperatures() -> None:
+    groups, x = [torch.randn(2, 3), torch.randn(2, 3)], torch.randn(4, 3)
+    nearest = torch.stack([torch.cdist(x, group).square().amin(-1) for group in groups], -1)
+    cold = ParityPotential(groups, Euclidean(1), 1.0, "softmax", 1e-30).parity(x)
+    torch.testing.assert_close(cold[:, 0], (nearest[:, 0] - nearest[:, 1]) / 4)
+    mean = ParityPotential(groups, Euclidean(1), 1.0).parity(x)
+    hot = ParityPotential([rows.double() for rows in groups], Euclidean(1), 1.0, "softmax", 1e6)
+    torch.testing.assert_close(hot.parity(x.double()).float(), mean, rtol=1e-4, atol=1e-4)
+    for alpha in (1e-30, 1e30):
+        found = ParityPotential(groups, Euclidean(1), alpha).parity(x)
+        torch.testing.assert_close(found * alpha, mean)
 
 
 def test_members_move_and_are_stored() -> None:

@@ -157,6 +157,8 @@ def test_state_and_copies() -> None:
         assert torch.equal(same(x), potential(x))
     torch.testing.assert_close(other.coordinates(x), potential.coordinates(x))
     assert torch.equal(other.listed, potential.listed)
+    compiled = torch.compile(potential, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(x), potential(x))
     single = copy.deepcopy(potential).float()
     torch.testing.assert_close(single(x.float()), potential(x).float(), rtol=1e-4, atol=1e-4)
 

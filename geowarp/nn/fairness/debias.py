@@ -72,11 +72,12 @@ def debias(
     squared distance is parity of the mean cosine; embeddings are taken as they are, so divide them by their
     norms before where that is meant. Members of groups keep their differences.
 
-    All other words are as far from one group as from the other, also those that should not be, such as
-    "queen". They are to be listed as ``gendered``: they too keep their differences, as the potential is 0
-    there. With ``pairs``, parity is put on a ``ReflectionPotential``, so that other words attend to gendered
-    ones that are in no group as after a projection along K directions, which carries over to words that the
-    groups lack. All gendered words must then be listed: those left out become more biased.
+    All other words become as far from one group as from the other, also those that should not be, such as
+    "queen". They are to be listed as ``gendered``: the potential is 0 there, so that they keep their
+    differences, and other words attend to them as before. With ``pairs``, parity is put on a
+    ``ReflectionPotential``: other words then attend to all gendered words, in flat space, as after a
+    projection along K directions. So it carries over to words that the groups lack, if they are listed; a
+    gendered word that is not becomes more biased.
 
     Args:
         embeddings: ``(V, *point)``, a tensor or a numpy array.
