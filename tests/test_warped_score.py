@@ -23,6 +23,7 @@ from geowarp.nn import (
     Reference,
     Score,
     SquaredDistance,
+    StackedPotential,
     Uniform,
     WarpedScore,
     attention_off,
@@ -138,6 +139,19 @@ def test_alpha_0_is_the_score_bit_for_bit(manifold: Any, shape: Any, inner: Scor
         assert torch.equal(one, other)
 
 
+def test_alpha_that_learns_has_a_gradient_at_0() -> None:
+    """−Δb² by the softmax: the same as a small α has, in the limit."""
+    x, potential = random_points(Euclidean(1), (3,), 5), Bend((3,))
+
+    def gradient(start: float, way: Method) -> Tensor:
+        alpha = torch.tensor([start, 1.0], dtype=DOUBLE, requires_grad=True)
+        output = manifold_attention(x, x, x, Euclidean(1), score=WarpedScore(potential, alpha), method=way)
+        return torch.autograd.grad(output.square().sum(), alpha)[0]
+
+    for way in (Reference(), Blockwise(pairs=6), Fused()):
+        torch.testing.assert_close(gradient(0.0, way), gradient(1e-9, Reference()), atol=1e-6, rtol=1e-6)
+
+
 def test_weights_fall_with_alpha_by_the_gap_and_unrelated_pairs_by_little() -> None:
     """∂ log w / ∂α = −‖Δb‖²/τ before normalisation, and for pairs of equal potential nothing changes."""
     x, tau, step = random_points(Euclidean(1), (3,), 6), 0.8, 1e-4
@@ -214,7 +228,18 @@ def test_a_score_of_a_module_learns_and_is_turned_off() -> None:
 
 def test_refusals() -> None:
     x = torch.randn(3, 2)
-    for alpha in (-1.0, (1.0, -2.0), math.inf, torch.tensor(-1.0), torch.ones(1, 1)):
+    assert WarpedScore(torch.square, np.float32(0.5)).alpha == 0.5  # type: ignore[arg-type]
+    alphas: tuple[Any, ...] = (
+        -1.0,
+        (1.0, -2.0),
+        math.inf,
+        torch.tensor(-1.0),
+        torch.ones(1, 1),
+        (),
+        "a",
+        [[1.0]],
+    )
+    for alpha in alphas:
         with pytest.raises(GeowarpError, match="WarpedScore: alpha = "):
             WarpedScore(torch.square, alpha)
     with pytest.raises(GeowarpError, match="has no alpha"):
@@ -231,6 +256,8 @@ def test_refusals() -> None:
     parity = ParityPotential([x[:1], x[1:]], Euclidean(1), 0.3)
     with pytest.warns(FairnessWarning, match=r"alpha = 0\.5, and ParityPotential was made for 0\.3"):
         WarpedScore(parity, 0.5)
+    with pytest.warns(FairnessWarning, match=r"alpha = \[1\.0, 2\.0\]"):
+        WarpedScore(StackedPotential(parity, parity, parity), [1.0, 2.0])
 
 
 @pytest.mark.parametrize("method", [Reference(), Blockwise(pairs=4), Fused()])

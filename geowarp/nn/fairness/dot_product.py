@@ -39,11 +39,10 @@ class DotProduct(Score):
         return q, k
 
 
-@torch.no_grad()
 def dot_product_attention(existing: nn.MultiheadAttention) -> ManifoldAttention:
     """Return the attention of torch's module, with copies of its weights, on features ``(..., N, dim)``.
 
-    Its temperatures start at √(dim / heads), and learn.
+    Weights that are frozen there are so here. Its temperatures start at √(dim / heads), and learn.
 
     Raises:
         GeowarpError: for dropout of weights, and added keys, which ours has not.
@@ -69,13 +68,20 @@ def dot_product_attention(existing: nn.MultiheadAttention) -> ManifoldAttention:
         device=weight.device,
         dtype=weight.dtype,
     )
-    targets = (made.query.linear, made.key.linear, made.value, made.output)
-    for target, (matrix, bias) in zip(targets, _projections(existing), strict=True):
+    for target, (matrix, bias) in zip(
+        (made.query.linear, made.key.linear, made.value, made.output), _projections(existing), strict=True
+    ):
         assert isinstance(target, nn.Linear)
-        target.weight.copy_(matrix)
+        _copy(target.weight, matrix)
         if bias is not None:
-            target.bias.copy_(bias)
+            _copy(target.bias, bias)
     return made.train(existing.training)
+
+
+def _copy(target: Tensor, source: Tensor) -> None:
+    with torch.no_grad():
+        target.copy_(source)
+    target.requires_grad_(source.requires_grad)
 
 
 def _check(existing: nn.MultiheadAttention) -> None:

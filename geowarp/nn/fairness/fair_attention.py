@@ -1,18 +1,21 @@
 """Multi-head attention that gives every group of tokens the same share."""
 
-import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from ..._geoopt import geoopt
 from ...errors import GeowarpError, NonFiniteError
+from ...manifolds.linalg.broadcasting import broadcast_shapes
 from ...manifolds.linalg.precision import autocast_off
+from ...manifolds.linalg.threads import is_concrete
 from ..distance_attention.attention_module import ManifoldAttention
-from ..distance_attention.scores import Features, Score, Uniform
+from ..distance_attention.scores import Score, Uniform
+from .alpha import checked_alpha
 from .dot_product import DotProduct, dot_product_attention
-from .heights import HeightScore
+from .heights import Heights, HeightScore
 from .parity import ParityMode, check_mode, group_divergences, parity_prototypes, parity_values
 
 __all__ = ["FairAttention"]
@@ -78,17 +81,14 @@ class FairAttention(nn.Module):
     ) -> None:
         super().__init__()
         check_mode("FairAttention", mode, 1.0)
-        if not 0 <= alpha < math.inf:
-            raise GeowarpError(f"FairAttention: alpha = {alpha}; it stretches, and is finite and at least 0")
         _check_groups(groups, attention.kdim)
-        self.attention, self.alpha, self.mode, self.batch_first = attention, float(alpha), mode, True
+        self.alpha = alpha
+        self.attention, self.mode, self.batch_first = attention, mode, True
         self.names, self.sizes = tuple(groups), [len(members) for members in groups.values()]
         like = attention.output.weight
-        members = torch.cat([members.detach() for members in groups.values()])
-        self.register_buffer("members", members.to(like))
-        self.register_buffer(
-            "prototypes", parity_prototypes(len(groups), dtype=torch.float64).to(like.device)
-        )
+        self.register_buffer("members", torch.cat([members.detach().to(like) for members in groups.values()]))
+        self.register_buffer("prototypes", self._made_prototypes(), persistent=False)
+        self.training = attention.training
 
     @classmethod
     def from_attention(
@@ -182,19 +182,40 @@ class FairAttention(nn.Module):
         key = key if key is None else self._batched(key)
         return self.attention.calibrate(self._batched(query), key, fraction)
 
+    @property
+    def alpha(self) -> float:
+        """α, in units of the score."""
+        return self._alpha
+
+    @alpha.setter
+    def alpha(self, value: float) -> None:
+        self._alpha = checked_alpha("FairAttention", value)
+
     def extra_repr(self) -> str:
         """Return the groups and α, for ``repr``."""
         sizes = ", ".join(f"{name}: {size}" for name, size in zip(self.names, self.sizes, strict=True))
         return f"{sizes}; alpha={self.alpha}, mode={self.mode!r}"
 
+    def _apply(self, function: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        super()._apply(function, recurse)  # type: ignore[no-untyped-call]
+        self.prototypes = self._made_prototypes()  # half precision would round them for good
+        return self
+
+    def _made_prototypes(self) -> Tensor:
+        dtype = torch.promote_types(self.members.dtype, torch.float32)
+        return parity_prototypes(len(self.sizes), dtype=dtype, device=self.members.device)
+
     def _batched(self, x: Tensor) -> Tensor:
         return x if self.batch_first else x.transpose(0, -2)
 
     def _score(self, q: Tensor, k: Tensor, query_groups: Tensor | None, key_groups: Tensor | None) -> Score:
-        score = self.attention.score
-        count, ndim = len(self.sizes), int(self.attention.manifold.ndim)
-        for name, labels, points in (("query", query_groups, q), ("key", key_groups, k)):
-            _check_labels(name, labels, points.shape[: points.ndim - ndim], count)
+        score, ndim = self.attention.score, int(self.attention.manifold.ndim)
+        shapes = [points.shape[: points.ndim - ndim] for points in (q, k)]
+        batch = broadcast_shapes(*(shape[:-2] for shape in shapes))
+        query_groups, key_groups = (
+            _checked_labels(name, labels, (*batch, shape[-1]), len(self.sizes))
+            for name, labels, shape in zip(("query", "key"), (query_groups, key_groups), shapes, strict=True)
+        )
         if self.alpha == 0 or isinstance(score, Uniform):
             return score
         with autocast_off(q):
@@ -203,8 +224,7 @@ class FairAttention(nn.Module):
             first = _labelled(self._potential(q, members), query_groups, prototypes)
             of_keys = self._zero(k) if isinstance(score, DotProduct) else self._potential(k, members)
             second = _labelled(of_keys, key_groups, prototypes)
-        root = math.sqrt(self.alpha)
-        return _GivenHeights(score, root * first, root * second)
+        return _GivenHeights(score, Heights(first, second, self.alpha))
 
     def _potential(self, x: Tensor, members: Tensor) -> Tensor:
         """Return the b of points ``(..., heads, N, *point)``, ``(..., heads, N, G − 1)``."""
@@ -218,16 +238,17 @@ class FairAttention(nn.Module):
 
 
 class _GivenHeights(HeightScore):
-    """A score less the squared differences of heights that are known, ``(..., N, K)`` and ``(..., M, K)``."""
+    """A score less the squared differences of heights that are known."""
 
-    def __init__(self, score: Score, query: Tensor, key: Tensor) -> None:
-        self.score, self._query, self._key = score, query, key
+    def __init__(self, score: Score, heights: Heights) -> None:
+        self.score, self._heights = score, heights
 
-    def heights(self, manifold: geoopt.Manifold, q: Tensor, k: Tensor) -> Features:
-        return self._query, self._key
+    def heights(self, manifold: geoopt.Manifold, q: Tensor, k: Tensor) -> Heights:
+        return self._heights
 
     def rows(self, start: int, stop: int) -> Score:
-        return _GivenHeights(self.score.rows(start, stop), self._query[..., start:stop, :], self._key)
+        part = self._heights._replace(query=self._heights.query[..., start:stop, :])
+        return _GivenHeights(self.score.rows(start, stop), part)
 
 
 def _labelled(values: Tensor, labels: Tensor | None, prototypes: Tensor) -> Tensor:
@@ -239,28 +260,51 @@ def _labelled(values: Tensor, labels: Tensor | None, prototypes: Tensor) -> Tens
 
 
 def _check_groups(groups: Mapping[str, Tensor], features: int) -> None:
+    if not isinstance(groups, Mapping):
+        raise GeowarpError(f"FairAttention: groups is a {type(groups).__name__}; give {{name: members}}")
     if len(groups) < 2:
         raise GeowarpError(f"FairAttention: groups = {list(groups)}; parity needs two or more")
     for name, members in groups.items():
+        if not isinstance(members, Tensor):
+            raise GeowarpError(
+                f"FairAttention: the members of {name!r} are no tensor; give features (n, dim)"
+            )
         if members.ndim != 2 or members.shape[1] != features or members.shape[0] < 1:
             raise GeowarpError(
                 f"FairAttention: the members of {name!r} are {tuple(members.shape)}; features of one or more "
                 f"keys are (n, {features})"
             )
-        if not bool(members.isfinite().all()):
+        if is_concrete(members) and not bool(members.isfinite().all()):
             raise NonFiniteError(f"FairAttention: a member of {name!r} is infinite or not a number")
 
 
-def _check_labels(name: str, labels: Tensor | None, shape: torch.Size, groups: int) -> None:
+def _checked_labels(name: str, labels: Any, shape: tuple[int, ...], groups: int) -> Tensor | None:
+    """Return labels that broadcast to ``(..., N)`` as indices, after checks."""
     if labels is None:
-        return
-    if labels.is_floating_point() or labels.dtype == torch.bool or labels.shape[-1:] != shape[-1:]:
+        return None
+    kind = f"{tuple(labels.shape)} of {labels.dtype}" if isinstance(labels, Tensor) else f"{labels!r}"
+    if not isinstance(labels, Tensor) or not _are_integers(labels) or not _broadcasts(labels.shape, shape):
         raise GeowarpError(
-            f"FairAttention: {name}_groups is {tuple(labels.shape)} of {labels.dtype}; it needs integers "
-            f"(..., {shape[-1]}), one for each {name}"
+            f"FairAttention: {name}_groups is {kind}; it needs a tensor of integers {shape}, one "
+            f"for each {name}"
         )
-    if labels.numel() and not -1 <= int(labels.amin()) <= int(labels.amax()) < groups:
-        raise GeowarpError(
-            f"FairAttention: {name}_groups has numbers from {int(labels.amin())} to {int(labels.amax())}; "
-            f"{groups} groups have 0 to {groups - 1}, and −1 is none"
-        )
+    if labels.numel() and is_concrete(labels) and not torch.compiler.is_compiling():
+        smallest, largest = (int(bound) for bound in labels.aminmax())
+        if not -1 <= smallest <= largest < groups:
+            raise GeowarpError(
+                f"FairAttention: {name}_groups has numbers from {smallest} to {largest}; {groups} groups "
+                f"have 0 to {groups - 1}, and −1 is none"
+            )
+    return labels.long()
+
+
+def _are_integers(labels: Tensor) -> bool:
+    return not (labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool)
+
+
+def _broadcasts(labels: torch.Size, shape: tuple[int, ...]) -> bool:
+    """Return whether the batch of labels ``(..., N)`` broadcasts to that of a shape, and N is the same."""
+    missing = len(shape) - len(labels)
+    if missing < 0 or labels[-1:] != shape[-1:]:
+        return False
+    return all(a in (1, b) for a, b in zip(labels, shape[missing:], strict=True))

@@ -1,6 +1,7 @@
 """What the heights of queries and keys above a manifold add to scores: minus their squared differences."""
 
 import abc
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -9,60 +10,84 @@ from ..._geoopt import geoopt
 from ...manifolds.linalg.broadcasting import broadcast_shapes
 from ..distance_attention.scores import Features, Score, ScoreParts
 
-__all__ = ["HeightScore", "add_heights", "height_features", "height_products"]
+__all__ = ["HeightScore", "Heights", "add_heights", "height_features", "height_products"]
 
 
-def add_heights(logits: Tensor, q: Tensor, k: Tensor) -> Tensor:
-    """Return ``(..., N, M)`` logits less ``‖a_i − a_j‖²`` of heights ``(..., N, K)`` and ``(..., M, K)``.
+class Heights(NamedTuple):
+    """The heights b of queries and keys, and the weights α of ``Σ_m α_m (b_im − b_jm)²``.
 
     Example:
-        >>> add_heights(torch.zeros(1, 2), torch.zeros(1, 1), torch.tensor([[1.0], [3.0]]))
+        >>> Heights(torch.zeros(5, 2), torch.zeros(7, 2), torch.ones(2)).query.shape
+        torch.Size([5, 2])
+    """
+
+    query: Tensor
+    """``(..., N, K)``."""
+    key: Tensor
+    """``(..., M, K)``."""
+    alpha: Tensor | float = 1.0
+    """One, or ``(K,)``. It may be 0, where roots of it would have no derivative."""
+
+
+def add_heights(logits: Tensor, heights: Heights) -> Tensor:
+    """Return ``(..., N, M)`` logits less the weighted squared differences of heights.
+
+    Example:
+        >>> add_heights(torch.zeros(1, 2), Heights(torch.zeros(1, 1), torch.tensor([[1.0], [3.0]])))
         tensor([[-1., -9.]])
     """
-    for first, second in zip(q.unbind(-1), k.unbind(-1), strict=True):
-        logits = logits - (first[..., :, None] - second[..., None, :]).square()
+    q, k, alpha = heights
+    weights = alpha.expand(q.shape[-1]) if isinstance(alpha, Tensor) else [alpha] * q.shape[-1]
+    for first, second, weight in zip(q.unbind(-1), k.unbind(-1), weights, strict=True):
+        gap = first[..., :, None] - second[..., None, :]
+        logits = logits - weight * gap * gap
     return logits
 
 
-def height_features(features: Features, q: Tensor, k: Tensor) -> Features:
-    """Return vectors with K + 1 entries more, ``[2a_i, 1]`` and ``[a_j, −‖a_j‖²]``, about the mean a_j.
+def height_features(features: Features, heights: Heights) -> Features:
+    """Return vectors with K + 1 entries more, ``[2αb_i, 1]`` and ``[b_j, −Σ αb_j²]``, about the mean b_j.
 
-    Their products are less by ``‖a_i − a_j‖²``, up to terms of the query alone.
+    Their products are less by ``Σ α(b_i − b_j)²``, up to terms of the query alone.
 
     Example:
-        >>> x, a = torch.eye(2), torch.tensor([[1.0], [3.0]])
-        >>> q, k = height_features((x, x), a, a)
+        >>> x, b = torch.eye(2), torch.tensor([[1.0], [3.0]])
+        >>> q, k = height_features((x, x), Heights(b, b))
         >>> q @ k.T
         tensor([[ 2., -3.],
                 [-3.,  2.]])
     """
-    q, k = _centred(q, k)
+    q, k, alpha = _centred(heights)
     return (
-        _cat(features[0], 2 * q, torch.ones_like(q[..., :1])),
-        _cat(features[1], k, -k.square().sum(-1, keepdim=True)),
+        _cat(features[0], 2 * alpha * q, torch.ones_like(q[..., :1])),
+        _cat(features[1], k, _fall(k, alpha)),
     )
 
 
-def height_products(q: Tensor, k: Tensor) -> Features:
-    """Return vectors of K + 2 entries whose products are ``−‖a_i − a_j‖²``.
+def height_products(heights: Heights) -> Features:
+    """Return vectors of K + 2 entries whose products are ``−Σ α(b_i − b_j)²``.
 
     Example:
-        >>> q, k = height_products(torch.zeros(1, 1), torch.tensor([[1.0], [3.0]]))
+        >>> q, k = height_products(Heights(torch.zeros(1, 1), torch.tensor([[1.0], [3.0]])))
         >>> q @ k.T
         tensor([[-1., -9.]])
     """
-    q, k = _centred(q, k)
-    first, second = (-x.square().sum(-1, keepdim=True) for x in (q, k))
+    q, k, alpha = _centred(heights)
+    first, second = _fall(q, alpha), _fall(k, alpha)
     return (
-        torch.cat([2 * q, torch.ones_like(first), first], -1),
+        torch.cat([2 * alpha * q, torch.ones_like(first), first], -1),
         torch.cat([k, second, torch.ones_like(second)], -1),
     )
 
 
-def _centred(q: Tensor, k: Tensor) -> Features:
+def _fall(b: Tensor, alpha: Tensor | float) -> Tensor:
+    return -(alpha * b * b).sum(-1, keepdim=True)  # in this order: b² may be too large where αb² is not
+
+
+def _centred(heights: Heights) -> Heights:
+    q, k, alpha = heights
     with torch.no_grad():
         centre = k.sum(-2, keepdim=True) / max(1, k.shape[-2])
-    return q - centre, k - centre
+    return Heights(q - centre, k - centre, alpha)
 
 
 def _cat(*parts: Tensor) -> Tensor:
@@ -71,7 +96,7 @@ def _cat(*parts: Tensor) -> Tensor:
 
 
 class HeightScore(Score):
-    """A score on a manifold less the squared differences of heights above it; a subclass defines these.
+    """A score on a manifold less weighted squares of differences of heights, which a subclass defines.
 
     Example:
         >>> from geowarp.manifolds import Euclidean
@@ -79,7 +104,7 @@ class HeightScore(Score):
         >>> class Cubes(HeightScore):
         ...     score = SquaredDistance()
         ...     def heights(self, manifold, q, k):
-        ...         return q**3, k**3
+        ...         return Heights(q**3, k**3)
         >>> Cubes().logits(Euclidean(1), torch.zeros(1, 1), torch.ones(1, 1))
         tensor([[-2.]])
     """
@@ -87,8 +112,8 @@ class HeightScore(Score):
     score: Score
 
     @abc.abstractmethod
-    def heights(self, manifold: geoopt.Manifold, q: Tensor, k: Tensor) -> Features | None:
-        """Return ``(..., N, K)`` of queries and ``(..., M, K)`` of keys; None where all of them are 0."""
+    def heights(self, manifold: geoopt.Manifold, q: Tensor, k: Tensor) -> Heights | None:
+        """Return the heights and their weights; None where all weights are 0."""
 
     def base(self, manifold: geoopt.Manifold) -> geoopt.Manifold:
         """Return the manifold that the heights are above."""
@@ -98,14 +123,14 @@ class HeightScore(Score):
         """Return the logits of the score less the squared differences."""
         manifold = self.base(manifold)
         logits, heights = self.score.logits(manifold, q, k), self.heights(manifold, q, k)
-        return logits if heights is None else add_heights(logits, *heights)
+        return logits if heights is None else add_heights(logits, heights)
 
     def features(self, manifold: geoopt.Manifold, q: Tensor, k: Tensor) -> Features | None:
         """Return the vectors of the score with K + 1 entries more, if it has any."""
         manifold = self.base(manifold)
         features = self.score.features(manifold, q, k)
         heights = None if features is None else self.heights(manifold, q, k)
-        return features if features is None or heights is None else height_features(features, *heights)
+        return features if features is None or heights is None else height_features(features, heights)
 
     def parts(self, manifold: geoopt.Manifold, q: Tensor, k: Tensor) -> ScoreParts | None:
         """Return the score, and the vectors of heights, which blocks of pairs then do not compute again."""
@@ -113,4 +138,4 @@ class HeightScore(Score):
         heights = self.heights(manifold, q, k)
         if heights is None:
             return self.score.parts(manifold, q, k) or ScoreParts(manifold, self.score)
-        return ScoreParts(manifold, self.score, height_products(*heights), True)
+        return ScoreParts(manifold, self.score, height_products(heights), True)

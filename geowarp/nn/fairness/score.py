@@ -1,8 +1,7 @@
 """Scores of the chord distance of a warped manifold: attention that follows a potential."""
 
-import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -14,13 +13,13 @@ from ...errors import FairnessWarning, GeowarpError
 from ...manifolds import FairnessWarped
 from ...manifolds.linalg.threads import is_concrete
 from ...manifolds.warped.potential import check_values
-from ..distance_attention.scores import Features, Score, SquaredDistance
-from .heights import HeightScore
+from ..distance_attention.scores import Score, SquaredDistance
+from .alpha import Alpha, checked_alphas
+from .heights import Heights, HeightScore
 
 __all__ = ["WarpedScore"]
 
 Potential = Callable[[Tensor], Tensor]
-Alpha = float | Sequence[float] | Tensor
 _SCORE = SquaredDistance()
 
 
@@ -82,7 +81,8 @@ class WarpedScore(HeightScore, nn.Module):
             raise GeowarpError(f"WarpedScore: the potential {potential!r} is no function of points")
         if alpha is None and getattr(potential, "alpha", None) is None:
             raise GeowarpError(f"WarpedScore: {type(potential).__name__} has no alpha; give one")
-        self.potential, self.score, self._given = potential, score, _checked(alpha)
+        self.potential, self.score = potential, score
+        self._given = None if alpha is None else checked_alphas("WarpedScore", alpha)
         self._manifold: FairnessWarped | None = None
         _warn_of_another(potential, self.alpha)
 
@@ -114,23 +114,23 @@ class WarpedScore(HeightScore, nn.Module):
         """Return the base of a ``FairnessWarped`` manifold, and any other manifold itself."""
         return manifold.base if isinstance(manifold, FairnessWarped) else manifold
 
-    def heights(self, manifold: geoopt.Manifold, q: Tensor, k: Tensor) -> Features | None:
-        """Return ``√α b``, of queries and of keys; None where α is 0."""
+    def heights(self, manifold: geoopt.Manifold, q: Tensor, k: Tensor) -> Heights | None:
+        """Return b of queries and of keys, and α; None where that is 0, and takes no gradient."""
         alpha = self.alpha
         if not alpha.requires_grad and is_concrete(alpha) and not bool(alpha.any()):
             return None
-        root = alpha.to(q).sqrt()
-        first = self._height(manifold, q, root)
-        return first, (first if k is q else self._height(manifold, k, root))
+        alpha = alpha.to(q)
+        first = self._values(manifold, q, alpha)
+        return Heights(first, first if k is q else self._values(manifold, k, alpha), alpha)
 
     def extra_repr(self) -> str:
         """Return the settings, for ``repr``."""
         potential = "" if isinstance(self.potential, nn.Module) else f"potential={self.potential!r}, "
         return f"{potential}alpha={self.alpha.tolist()}, score={self.score!r}"
 
-    def _height(self, manifold: geoopt.Manifold, x: Tensor, root: Tensor) -> Tensor:
-        entries = root.shape[0] if root.ndim else None
-        return check_values("WarpedScore", self.potential(x), x, int(manifold.ndim), entries) * root
+    def _values(self, manifold: geoopt.Manifold, x: Tensor, alpha: Tensor) -> Tensor:
+        entries = alpha.shape[0] if alpha.ndim else None
+        return check_values("WarpedScore", self.potential(x), x, int(manifold.ndim), entries)
 
 
 def _warn_of_another(potential: Potential, alpha: Tensor) -> None:
@@ -139,25 +139,10 @@ def _warn_of_another(potential: Potential, alpha: Tensor) -> None:
         return
     first = alpha.detach().double().cpu()
     second = torch.as_tensor(own, dtype=torch.float64, device="cpu").detach()
-    if first.any() and not bool((first == second).all()):
+    fits = first.shape == second.shape or not (first.ndim and second.ndim)
+    if first.any() and not (fits and bool((first == second).all())):
         warn(
             f"WarpedScore: alpha = {first.tolist()}, and {type(potential).__name__} was made for "
             f"{second.tolist()}: its parity does not hold; leave alpha out, or make the potential with it",
             FairnessWarning,
         )
-
-
-def _checked(alpha: Alpha | None) -> Tensor | float | tuple[float, ...] | None:
-    if alpha is None or isinstance(alpha, Tensor):
-        numbers = [] if alpha is None or not is_concrete(alpha) else alpha.detach().flatten().tolist()
-        shape_ok, value = alpha is None or alpha.ndim <= 1, alpha
-    else:
-        value = float(alpha) if isinstance(alpha, int | float) else tuple(map(float, alpha))  # type: ignore[assignment]
-        numbers, shape_ok = [value] if isinstance(value, float) else list(value), True  # type: ignore[arg-type]
-    wrong = [number for number in numbers if not 0 <= number < math.inf]
-    if wrong or not shape_ok:
-        raise GeowarpError(
-            f"WarpedScore: alpha = {wrong[0] if wrong else alpha!r}; it stretches, and is one finite number "
-            "of at least 0, or one for each potential"
-        )
-    return value

@@ -10,11 +10,16 @@ from ...errors import GeowarpError
 
 __all__ = ["WordLabels"]
 
-_SPACE = ("Ġ", "▁")  # that tokens of byte-level and of unigram tokenizers begin with, where a word does
+_PRINTED = (*range(33, 127), *range(161, 173), *range(174, 256))  # bytes that byte-level tokens show as such
+_OTHERS = (byte for byte in range(256) if byte not in _PRINTED)
+_BYTES = {**{chr(n): n for n in _PRINTED}, **{chr(256 + n): byte for n, byte in enumerate(_OTHERS)}}
 
 
 class WordLabels:
     """The group of each token, −1 for none: a token counts where it is a whole word of a group.
+
+    A word ends where the text goes on with no letter or digit, be the tokens pieces ("##s"), bytes ("Ġshe") or
+    unigrams ("▁she").
 
     Args:
         tokenizer: of Hugging Face transformers.
@@ -36,7 +41,7 @@ class WordLabels:
             raise GeowarpError(f"fair_transformer: groups = {list(groups)}; parity needs two or more")
         self.names = tuple(groups)
         self.words = {name: _words(name, words) for name, words in groups.items()}
-        self._groups = torch.full((len(tokenizer),), -1)
+        self._groups = torch.full((max(tokenizer.get_vocab().values()) + 1,), -1)
         for number, (name, words) in enumerate(self.words.items()):
             for token in {token for word in words for token in _tokens(tokenizer, word)}:
                 if self._groups[token] >= 0:
@@ -44,15 +49,18 @@ class WordLabels:
                     other = self.names[int(self._groups[token])]
                     raise GeowarpError(f"fair_transformer: {word!r} is in the groups {other!r} and {name!r}")
                 self._groups[token] = number
-        self._continues = _continuations(tokenizer)
+        self._begins, self._ends = _edges(tokenizer, self._groups.shape[0])
 
     def __call__(self, tokens: Tensor) -> Tensor:
         """Return the groups of tokens ``(..., N)``."""
         if self._groups.device != tokens.device:
-            self._groups, self._continues = (x.to(tokens.device) for x in (self._groups, self._continues))
-        labels, follows = self._groups[tokens], torch.zeros_like(tokens, dtype=torch.bool)
-        follows[..., :-1] = self._continues[tokens[..., 1:]]
-        return labels.masked_fill(follows, -1)
+            tables = (self._groups, self._begins, self._ends)
+            self._groups, self._begins, self._ends = (table.to(tokens.device) for table in tables)
+        joined = self._ends[tokens[..., :-1]] & self._begins[tokens[..., 1:]]
+        part = torch.zeros_like(tokens, dtype=torch.bool)
+        part[..., :-1] |= joined
+        part[..., 1:] |= joined
+        return self._groups[tokens].masked_fill(part, -1)
 
 
 def _words(name: str, words: Sequence[str]) -> tuple[str, ...]:
@@ -80,12 +88,28 @@ def _tokens(tokenizer: Any, word: str) -> set[int]:
     return {way[0] for way, same in zip(known, all_ways, strict=True) if len(way) == len(same) == 1}
 
 
-def _continuations(tokenizer: Any) -> Tensor:
-    """Return, for each token, whether it goes on with the word of the token before it."""
-    tokens = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
+def _edges(tokenizer: Any, size: int) -> tuple[Tensor, Tensor]:
+    """Return whether each token begins, and whether it ends, with a letter or digit, as within a word."""
+    tokens = [token or "" for token in tokenizer.convert_ids_to_tokens(list(range(size)))]
     special = set(tokenizer.all_special_tokens)
-    by_space = any(token is not None and token.startswith(_SPACE) for token in tokens)
-    goes_on: Callable[[str], bool] = (
-        (lambda token: token[:1].isalnum()) if by_space else (lambda token: token.startswith("##"))
-    )
-    return torch.tensor([token is not None and token not in special and goes_on(token) for token in tokens])
+    mark = max(_READERS, key=lambda mark: sum(token.startswith(mark) for token in tokens))
+    texts = ["" if token in special else _READERS[mark](token) for token in tokens]
+    return torch.tensor([t[:1].isalnum() for t in texts]), torch.tensor([t[-1:].isalnum() for t in texts])
+
+
+def _of_pieces(token: str) -> str:
+    return token[2:] if token.startswith("##") else f" {token}"
+
+
+def _of_unigrams(token: str) -> str:
+    return token.replace("▁", " ")
+
+
+def _of_bytes(token: str) -> str:
+    if not all(character in _BYTES for character in token):
+        return token  # added as it is
+    return bytes(_BYTES[character] for character in token).decode(errors="replace")
+
+
+_READERS: dict[str, Callable[[str], str]] = {"##": _of_pieces, "▁": _of_unigrams, "Ġ": _of_bytes}
+"""The text of a token, with a space where a word begins, by what most tokens of a tokenizer begin with."""
