@@ -4,6 +4,7 @@ from torch import Tensor
 
 from ..._geoopt import geoopt
 from ..linalg.dimensions import append_dimensions
+from .flow_end import FlowEnd, speed_drift
 from .frame import inner_product
 from .graph_metric import gradients
 from .potential import Potential
@@ -19,7 +20,7 @@ def conformal_flow(
     steps: int,
     *,
     keeps_graph: bool = False,
-) -> Tensor:
+) -> FlowEnd:
     """Return where the geodesic of velocity u from x, ``(B, *point)``, is at time 1, after so many steps.
 
     Its equation ``Dv/dt = |v|² grad φ − 2 dφ(v) v`` is split. With the point held, ``v / |v|²`` grows by
@@ -40,19 +41,24 @@ def conformal_flow(
     Example:
         >>> from geowarp.manifolds import Euclidean
         >>> x, u = torch.zeros(1, 2), torch.tensor([[1.0, 2.0]])
-        >>> conformal_flow(Euclidean(1), lambda x: 0 * x[..., :1], x, u, 4)  # a constant φ: straight lines
+        >>> conformal_flow(Euclidean(1), lambda x: 0 * x[..., :1], x, u, 4).point  # a constant φ
         tensor([[1., 2.]])
     """
     half = 0.5 / steps
-    slope = gradients(base, potential, x, create_graph=keeps_graph)[1].squeeze(1)
-    velocity = u
+    start, velocity = x, u
+    values, slope = gradients(base, potential, x, create_graph=keeps_graph)
+    before = _squared_speed(base, x, velocity, values)
     for _ in range(steps):
-        velocity = _kicked(base, x, velocity, slope, half)
-        before, x = x, base.expmap(x, velocity / steps)
-        velocity = -steps * base.logmap(x, before)
-        slope = gradients(base, potential, x, create_graph=keeps_graph)[1].squeeze(1)
-        velocity = _kicked(base, x, velocity, slope, half)
-    return x
+        velocity = _kicked(base, x, velocity, slope.squeeze(1), half)
+        last, x = x, base.expmap(x, velocity / steps)
+        velocity = -steps * base.logmap(x, last)
+        values, slope = gradients(base, potential, x, create_graph=keeps_graph)
+        velocity = _kicked(base, x, velocity, slope.squeeze(1), half)
+    return FlowEnd(x, speed_drift(base, start, before, _squared_speed(base, x, velocity, values)))
+
+
+def _squared_speed(base: geoopt.Manifold, x: Tensor, velocity: Tensor, values: Tensor) -> Tensor:
+    return (2 * values.squeeze(-1)).exp() * inner_product(base, x, velocity, velocity)
 
 
 def _kicked(base: geoopt.Manifold, x: Tensor, velocity: Tensor, slope: Tensor, time: float) -> Tensor:

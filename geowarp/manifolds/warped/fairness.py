@@ -44,8 +44,8 @@ class FairnessWarped(OverBase):
     length of the base's geodesic. Geodesics are found by a batched search (``solve_geodesic``); distances can
     be differentiated once, by points, α and parameters of the potential; ``logmap`` cannot.
 
-    The search starts from the geodesic of the base, and finds a path that is shortest among its neighbours, or
-    straight over a symmetric hill; another one round it may be shorter. It needs potentials with second
+    The search starts from the geodesic of the base, and finds a path that is shortest among its neighbours,
+    or straight over a symmetric hill; another one round it may be shorter. It needs potentials with second
     derivatives: across a kink, estimated errors are too small.
 
     Inspired by the idea of a fairness-aware metric (Riemannian geometry for fairness in attention mechanisms

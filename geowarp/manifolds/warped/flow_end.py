@@ -1,6 +1,7 @@
 """Where flows of several step sizes end, extrapolated."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,58 +13,64 @@ from ..linalg.dimensions import append_dimensions
 from .extrapolation import halvings, romberg
 from .frame import rounding_length
 
-__all__ = ["extrapolated_end"]
+__all__ = ["FlowEnd", "extrapolated_end", "speed_drift"]
 
-_APART = 0.25  # as a share of the way
-_ROUNDINGS = 1e4
+_DRIFT = 0.5
+_ROUNDINGS = 1e5
 
 
-def extrapolated_end(
-    base: geoopt.Manifold, flow: Callable[[int], Tensor], segments: int, x: Tensor, u: Tensor
-) -> Tensor:
+class FlowEnd(NamedTuple):
+    """Where a flow of one step size ends, ``(B, *point)``, and its ``speed_drift``, ``(B,)``.
+
+    Example:
+        >>> FlowEnd(torch.ones(1), torch.zeros(1)).drift
+        tensor([0.])
+    """
+
+    point: Tensor
+    drift: Tensor
+
+
+@torch.no_grad()
+def speed_drift(base: geoopt.Manifold, x: Tensor, before: Tensor, after: Tensor) -> Tensor:
+    """Return by what share of itself a squared speed has changed, ``(B,)``, and 0 where rounding explains it.
+
+    Example:
+        >>> from geowarp.manifolds import Euclidean
+        >>> speed_drift(Euclidean(0), torch.zeros(1), torch.tensor([4.0]), torch.tensor([5.0]))
+        tensor([0.2500])
+    """
+    hidden = (_ROUNDINGS * rounding_length(base, x)).square() + torch.finfo(x.dtype).tiny
+    return (after - before).abs() / (before + hidden)
+
+
+def extrapolated_end(base: geoopt.Manifold, flow: Callable[[int], FlowEnd], segments: int) -> Tensor:
     """Return the limit of the ends ``(B, *point)`` that a flow of 4, 8, ..., N steps reaches.
 
     Errors that are a series in 1/N² are extrapolated in the tangent space at the last end. Where that moves
     the end by more than the last doubling of the steps did, they are no such series, and it is the last end.
 
-    Args:
-        base: the base manifold.
-        flow: from a number of steps to the ends.
-        segments: N.
-        x: the start.
-        u: the velocity, which says with the way travelled how far ends may be apart.
-
     Warns:
-        NumericalWarning: where the last two ends are far apart.
+        NumericalWarning: where the last flow does not keep its speed, as one does that leaps over hills.
 
     Example:
         >>> from geowarp.manifolds import Euclidean
-        >>> x, u = torch.zeros(1), torch.ones(1)
-        >>> extrapolated_end(Euclidean(0), lambda n: torch.tensor([1 + n**-2]), 8, x, u)
+        >>> extrapolated_end(Euclidean(0), lambda n: FlowEnd(torch.tensor([1 + n**-2]), torch.zeros(1)), 8)
         tensor([1.])
     """
-    ends = [flow(level) for level in halvings(segments)]
-    last: Tensor = ends[-1]
-    changes = [base.logmap(last, end) for end in ends[:-1]]
-    limit, _ = romberg([*changes, torch.zeros_like(last)])
-    if changes:
-        limit = torch.where(_converging(base, x, u, last, changes[-1], limit), limit, 0)
-    end: Tensor = base.expmap(last, limit)
-    return end
-
-
-@torch.no_grad()
-def _converging(
-    base: geoopt.Manifold, x: Tensor, u: Tensor, last: Tensor, change: Tensor, limit: Tensor
-) -> Tensor:
-    gap, correction = (base.norm(last, vectors) for vectors in (change, limit))
-    way = torch.maximum(base.norm(x, u), base.dist(x, last))
-    far = ~(gap <= _APART * way + _ROUNDINGS * rounding_length(base, last))
-    if bool(far.any()):
+    *coarse, (last, drift) = (flow(level) for level in halvings(segments))
+    astray = ~(drift <= _DRIFT)
+    if bool(astray.any()):
         warn(
-            f"the steps of {int(far.sum())} of {far.numel()} geodesics are too long: half as many end up to "
-            f"{float(gap.max()):.1e} away; shorten the velocity, or raise segments",
+            f"{int(astray.sum())} of {astray.numel()} geodesics do not keep their speed: its square changes "
+            f"by up to {float(drift.max()):.1e} of itself; shorten the velocity, or raise segments",
             NumericalWarning,
         )
-    converging: Tensor = append_dimensions(correction <= gap, int(base.ndim))
-    return converging
+    if not coarse:
+        return last
+    changes = [base.logmap(last, end.point) for end in coarse]
+    limit, _ = romberg([*changes, torch.zeros_like(last)])
+    gap, correction = (base.norm(last, vectors.detach()) for vectors in (changes[-1], limit))
+    converging = append_dimensions(correction <= gap, int(base.ndim))
+    end: Tensor = base.expmap(last, torch.where(converging, limit, 0))
+    return end

@@ -7,7 +7,9 @@ from torch import Tensor
 
 from ..._geoopt import geoopt
 from ..linalg.dimensions import append_dimensions
-from .graph_metric import gradients, lowered
+from .flow_end import FlowEnd, speed_drift
+from .frame import inner_product
+from .graph_metric import gradients, lowered, raised, slopes
 from .potential import Potential
 
 __all__ = ["graph_flow"]
@@ -23,7 +25,7 @@ def graph_flow(
     steps: int,
     *,
     keeps_graph: bool = False,
-) -> Tensor:
+) -> FlowEnd:
     """Return where the geodesic of velocity u from x, ``(B, *point)``, is at time 1, after so many steps.
 
     The discrete Euler–Lagrange equations of the energy ``Σ d_g(x_i, x_{i+1})² + ‖b(x_{i+1}) − b(x_i)‖²``: of
@@ -45,19 +47,22 @@ def graph_flow(
     Example:
         >>> from geowarp.manifolds import Euclidean
         >>> x, u = torch.zeros(1, 2), torch.tensor([[1.0, 2.0]])
-        >>> graph_flow(Euclidean(1), lambda x: 3 * x[..., :1], x, u, 4)  # a linear b: straight lines
+        >>> graph_flow(Euclidean(1), lambda x: 3 * x[..., :1], x, u, 4).point  # a linear b: straight lines
         tensor([[1., 2.]])
     """
     ndim = int(base.ndim)
     values, lifts = gradients(base, potential, x, create_graph=keeps_graph)
+    speed = inner_product(base, x, u, u) + slopes(base, x, lifts, u).square().sum(-1)
     impulse = lowered(base, x, lifts, u / steps)
-    rise = torch.zeros_like(values)
+    start, chords = x, torch.zeros_like(speed)
     for _ in range(steps):
-        rise = _rise(base, potential, x, impulse, values, lifts, rise, keeps_graph)
+        guess = slopes(base, x, lifts, raised(base, x, lifts, impulse))
+        rise = _rise(base, potential, x, impulse, values, lifts, guess, keeps_graph)
         before, x = x, _end(base, x, impulse, lifts, rise)
+        chords = chords + base.dist2(before.detach(), x.detach()) + rise.detach().square().sum(-1)
         values, lifts = gradients(base, potential, x, create_graph=keeps_graph)
         impulse = (append_dimensions(rise, ndim) * lifts).sum(-ndim - 1) - base.logmap(x, before)
-    return x
+    return FlowEnd(x, speed_drift(base, start, speed, steps * chords))
 
 
 def _end(base: geoopt.Manifold, x: Tensor, impulse: Tensor, lifts: Tensor, rise: Tensor) -> Tensor:

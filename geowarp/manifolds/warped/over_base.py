@@ -17,7 +17,7 @@ from ..linalg.dimensions import append_dimensions
 from ..linalg.inference_mode import outside_inference_mode
 from ..sampling import shape_of
 from .extrapolation import halvings
-from .flow_end import extrapolated_end
+from .flow_end import FlowEnd, extrapolated_end
 from .geodesic_solution import GeodesicSolver
 from .potential import Potential, kept_graph
 
@@ -36,7 +36,7 @@ _DIFFERENTIATING = (
     "riemann",
 )
 
-Flow = Callable[..., Tensor]
+Flow = Callable[..., FlowEnd]
 
 
 def pairwise(base: geoopt.Manifold, x: Tensor, y: Tensor) -> Tensor:
@@ -212,8 +212,6 @@ class OverBase(Manifold):
             self.base,
             lambda steps: flow(self.base, potential, x, u, steps, keeps_graph=graph),
             self.segments,
-            x,
-            u,
         )
         return end.reshape((*batch, *point))
 
