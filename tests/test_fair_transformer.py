@@ -2,6 +2,7 @@
 
 import math
 import os
+import pickle
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ transformers = pytest.importorskip("transformers")
 tokenizers = pytest.importorskip("tokenizers")
 
 from geowarp.nn.fairness.fair_transformer import FairTransformer, fair_transformer  # noqa: E402
+from geowarp.nn.fairness.word_labels import WordLabels  # noqa: E402
 
 WORDS = [
     "[PAD]",
@@ -108,11 +110,12 @@ def test_first_layer_attends_to_all_groups_alike(tokenizer: Any, mode: Any) -> N
     attention = model.encoder.layer[0].attention.self
     with fair_transformer(model, tokenizer, GROUPS, alpha=alpha, mode=mode) as fair:
         words = [word for group in GROUPS.values() for word in group]
-        weights = [fair.attention_weights(**read(tokenizer, f"{word} said"))[0][0] for word in words]
+        inputs = read(tokenizer, *(f"{word} said" for word in words))
+        weights = fair.attention_weights(**inputs)[0]
         fair.alpha = 0.0
-        plain = [fair.attention_weights(**read(tokenizer, f"{word} said"))[0][0] for word in words]
+        plain = fair.attention_weights(**inputs)[0]
     # The query "said" and the key of "[CLS]" are the same in all texts, up to the word that stands between.
-    logit, logit_0 = (torch.stack([w[:, 2, 1] / w[:, 2, 0] for w in ws]).log() for ws in (weights, plain))
+    logit, logit_0 = ((w[:, :, 2, 1] / w[:, :, 2, 0]).log() for w in (weights, plain))
     mass = [part.mean(0) if mode == "mean" else part.logsumexp(0) for part in logit.split([2, 2, 1])]
     assert max((one - mass[0]).abs().max() for one in mass) < 1e-4
     before = [part.mean(0) if mode == "mean" else part.logsumexp(0) for part in logit_0.split([2, 2, 1])]
@@ -161,6 +164,105 @@ def test_labels_are_of_whole_words(tokenizer: Any) -> None:
         assert tokenizer.convert_ids_to_tokens(tokens[0]) == pieces
         assert fair.labels(tokens).tolist() == [[-1, 1, -1, -1, -1, -1, 0, -1, -1]]
         assert fair.groups["he"] == ("he", "him")
+
+
+def test_words_of_tokenizers_that_keep_spaces() -> None:
+    """Tokens of bytes, where "Ġ" is the letter that stands for a space, and of unigrams."""
+    for mark, splitter, texts in (
+        ("Ġ", tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False), ["Ċ", "âĢĶ", "Ã©", "é"]),
+        ("▁", tokenizers.pre_tokenizers.Metaspace(prepend_scheme="never"), ["é"]),
+    ):
+        whole = ["she", "he", "said", "it", ".", *texts]
+        scores = [("<unk>", -50.0), *((word, -1.0) for word in [*whole, *(mark + word for word in whole)])]
+        scores += [(letter, -9.0) for letter in {*"bush", mark}]
+        model = tokenizers.Tokenizer(tokenizers.models.Unigram(scores, unk_id=0))
+        model.pre_tokenizer = splitter
+        tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=model, unk_token="<unk>")
+        labels = WordLabels(tokenizer, {"she": ["she"], "he": ["he"]})
+        for text, expected in (
+            ("she said he said it", [0, 1]),
+            ("it. he said she.", [1, 0]),
+            ("bushe said", []),  # a piece at the end of another word
+            ("said she", [0]),
+            (" sheb he", [1]),
+            *([("she\nhe", [0, 1]), ("she—he said", [0, 1]), ("éhe heé", [])] if mark == "Ġ" else []),
+        ):
+            found = labels(tokenizer(text, return_tensors="pt")["input_ids"])[0]
+            assert found[found >= 0].tolist() == expected, (text, tokenizer.tokenize(text))
+
+
+def test_layers_that_run_anew_know_their_own_text(model: Any, tokenizer: Any) -> None:
+    """Two texts are read before the gradients of both are taken, by checkpoints."""
+    texts = [read(tokenizer, "she said he left"), read(tokenizer, "they said her nurse")]
+    options = {} if hasattr(model, "encoder") else {"use_cache": False}
+    grads = []
+    with fair_transformer(model, tokenizer, GROUPS, alpha=0.5):
+        for checkpoints in (False, True):
+            if checkpoints:
+                model.activation_checkpointing_enable()
+                for module in model.modules():  # which is what turns checkpoints on, without dropout
+                    module.training = isinstance(
+                        module, transformers.modeling_layers.GradientCheckpointingLayer
+                    )
+            model.zero_grad()
+            torch.stack([model(**text, **options)[0].square().sum() for text in texts]).sum().backward()
+            grads.append([p.grad.clone() for p in model.parameters() if p.grad is not None])
+    torch.testing.assert_close(grads[1], grads[0])
+
+
+def test_one_module_for_several_layers_is_refused(tokenizer: Any) -> None:
+    model = transformers.AlbertModel(transformers.AlbertConfig(**sizes(), embedding_size=8))
+    with pytest.raises(GeowarpError, match="AlbertAttention is in several layers"):
+        fair_transformer(model, tokenizer, GROUPS)
+    assert model.config._attn_implementation == "sdpa"
+
+
+def test_a_handle_that_was_removed_leaves_later_ones_alone(tokenizer: Any) -> None:
+    model, inputs = encoder().train(), read(tokenizer, "she left", "he said it")
+    model.embeddings.eval()
+    with fair_transformer(model, tokenizer, GROUPS, templates="{} said") as first:
+        assert model.training and not model.embeddings.training  # noqa: PT018
+        model.eval()
+        first.remove()
+        second = fair_transformer(model, tokenizer, GROUPS, alpha=1.0)
+        expected = states(model, inputs)
+    assert torch.equal(states(model, inputs), expected)
+    for use in (first.refresh, lambda: first.attention_weights(**inputs)):
+        with pytest.raises(GeowarpError, match="was removed"):
+            use()
+    copied = pickle.loads(pickle.dumps(model))
+    second.remove()
+    assert torch.equal(states(copied, inputs), expected)
+    assert not torch.allclose(states(model, inputs), expected)
+
+
+def test_precision_of_a_model_may_change(tokenizer: Any) -> None:
+    model, inputs = encoder(), read(tokenizer, "she left", "he said it")
+    with fair_transformer(model, tokenizer, GROUPS, alpha=0.5):
+        expected = states(model, inputs)
+        torch.testing.assert_close(states(model.double(), inputs).float(), expected, atol=1e-5, rtol=1e-5)
+        assert (states(model.bfloat16(), inputs) - expected).abs().max() < 0.1
+        with torch.autocast("cpu", torch.bfloat16):
+            assert (states(model.float(), inputs) - expected).abs().max() < 0.2
+
+
+def test_encoders_of_sequence_models_and_padding_before_a_text(tokenizer: Any) -> None:
+    options = {"decoder_layers": 1, "encoder_layers": 1, "encoder_attention_heads": 3, "d_model": 24}
+    special = dict.fromkeys(("bos_token_id", "eos_token_id", "decoder_start_token_id", "pad_token_id"), 3)
+    config = transformers.BartConfig(
+        vocab_size=16, decoder_attention_heads=3, max_position_embeddings=32, **options, **special
+    )
+    whole = transformers.BartModel(config).eval()
+    with pytest.raises(GeowarpError, match=r"give an encoder, such as model\.get_encoder"):
+        fair_transformer(whole, tokenizer, GROUPS)
+    with fair_transformer(whole.get_encoder(), tokenizer, GROUPS) as fair:
+        assert len(fair.attention_weights(**read(tokenizer, "she left"))) == 1
+    inputs = tokenizer(["the nurse said", "she"], return_tensors="pt", padding=True, padding_side="left")
+    with fair_transformer(decoder(), tokenizer, GROUPS) as fair:
+        weights = fair.attention_weights(
+            input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]
+        )
+    assert float(weights[0][1, :, 0].abs().max()) == 0  # before the text nothing is seen
 
 
 def test_gradients_dropout_and_refresh(tokenizer: Any) -> None:

@@ -1,6 +1,5 @@
 """A pretrained transformer of Hugging Face whose attention is fair to groups of words."""
 
-import math
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
@@ -9,11 +8,15 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import GeowarpError
+from ..probes.evaluation import evaluating
+from .alpha import checked_alpha
 from .parity import ParityMode, check_mode
 from .transformer_attention import (
+    KEYWORD,
     NAME,
     FairLayer,
     Setting,
+    Words,
     recorded_keys,
     recorded_weights,
     register_fair_attention,
@@ -39,6 +42,7 @@ class FairTransformer:
         self.model, self.tokenizer, self.templates = model, tokenizer, tuple(templates)
         self._words, self._setting = words, setting
         self._modules: list[nn.Module] = []
+        self._removed = False
         self._before: str = model.config._attn_implementation
         self._hook = model.base_model.register_forward_pre_hook(self._read, with_kwargs=True)
         try:
@@ -59,7 +63,7 @@ class FairTransformer:
 
     @alpha.setter
     def alpha(self, value: float) -> None:
-        self._setting.alpha = checked_alpha(value)
+        self._setting.alpha = checked_alpha("fair_transformer", value)
 
     @property
     def groups(self) -> dict[str, tuple[str, ...]]:
@@ -70,18 +74,14 @@ class FairTransformer:
         """Return the number of the group of each token, −1 for none: ``(..., N)``."""
         return self._words(input_ids)
 
-    @torch.no_grad()
     def refresh(self) -> "FairTransformer":
         """Take the keys of the words of the groups anew, which training changes, and return the handle."""
-        training = self.model.training
-        self.model.eval()
-        try:
+        self._check_attached()
+        with evaluating(self.model):
             found = [
-                [self._keys_of(template.format(word)) for template in self.templates for word in words]
+                [self._keys_of(template.replace("{}", word)) for template in self.templates for word in words]
                 for words in self._words.words.values()
             ]
-        finally:
-            self.model.train(training)
         self._setting.sizes[:] = [sum(keys[0].shape[1] for keys in group) for group in found]
         every = [keys for group in found for keys in group]
         for place, module in enumerate(self._modules):
@@ -90,17 +90,25 @@ class FairTransformer:
 
     @torch.no_grad()
     def attention_weights(self, **inputs: Tensor) -> list[Tensor]:
-        """Return the weights ``(B, heads, N, N)`` of all layers for the inputs of the model."""
+        """Return the weights ``(B, heads, N, N)`` of all layers for the inputs of the model.
+
+        Those of a query that may look at no key are 0.
+        """
+        self._check_attached()
         with recorded_weights() as weights:
             self.model(**inputs)
         return weights
 
     def remove(self) -> None:
-        """Give the model its own attention back."""
+        """Give the model its own attention back, unless it has it already."""
+        if self._removed:
+            return
+        self._removed = True
         self._hook.remove()
         for module in self._modules:
             FairLayer.detach(module)
-        self.model.set_attn_implementation(self._before)
+        if self.model.config._attn_implementation == NAME:
+            self.model.set_attn_implementation(self._before)
 
     def __enter__(self) -> "FairTransformer":
         return self
@@ -109,6 +117,12 @@ class FairTransformer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.remove()
+
+    def _check_attached(self) -> None:
+        if self._removed:
+            raise GeowarpError(
+                "fair_transformer: this was removed from the model; call fair_transformer again"
+            )
 
     def _keys_of(self, text: str) -> list[Tensor]:
         """Return the keys ``(heads, n, d)`` of the words of groups of a text, of all layers."""
@@ -126,14 +140,15 @@ class FairTransformer:
         self._modules = list(keys)
         return [key[0][:, place] for key in keys.values()]
 
-    def _read(self, module: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+    def _read(
+        self, module: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         tokens = named.get("input_ids", arguments[0] if arguments else None)
         if tokens is None:
             raise GeowarpError(
                 "fair_transformer: the model gets no input_ids, and inputs_embeds say no words; give them"
             )
-        self._setting.labels = self.labels(tokens)
-        self._setting.present = bool((self._setting.labels >= 0).any())
+        return arguments, {**named, KEYWORD: Words(self.labels(tokens))}
 
 
 def fair_transformer(
@@ -163,7 +178,11 @@ def fair_transformer(
 
     Encoders, and decoders with ``use_cache=False``, whose attention goes through
     ``transformers.AttentionInterface``; it is registered there by the name "geowarp_fair". Masks, dropout and
-    grouped keys are those of "sdpa". With α = 0 the numbers are those of "sdpa".
+    grouped keys are those of "sdpa". With α = 0 the numbers are those of "sdpa". As with "sdpa",
+    ``output_attentions`` gives none: ``FairTransformer.attention_weights`` does.
+
+    Tokenizers of bytes, as of RoBERTa and GPT-2, have one token for a word at the beginning of a text and
+    another for it after a space: templates with the word inside give the keys of the latter.
 
     Measured on the encoder all-MiniLM-L6-v2, with sentences such as "the nurse said that she was late" for 40
     professions, "she" and "he" as groups, and α = 0.1: the mean over layers and heads of the absolute
@@ -190,8 +209,9 @@ def fair_transformer(
 
     Raises:
         GeowarpError: for words that are no single token, one group, an empty one, a negative α, a model with
-            a decoder that looks at an encoder, or with attention of its own; the model is then what it was.
-            Later, in the forward pass, for a cache of keys, and inputs without ``input_ids``.
+            a decoder that looks at an encoder, with attention of its own, or with one module for several
+            layers; the model is then what it was. Later, in the forward pass, for a cache of keys, and inputs
+            without ``input_ids``.
         MissingExtraError: where transformers is not installed.
 
     References:
@@ -201,14 +221,15 @@ def fair_transformer(
     Example:
         >>> fair_transformer(None, None, {"she": ["she"], "he": ["he"]}, alpha=-1.0)
         Traceback (most recent call last):
-        geowarp.errors.GeowarpError: fair_transformer: alpha = -1.0; it stretches, and is finite and at ...
+        geowarp.errors.GeowarpError: fair_transformer: alpha = -1.0; it stretches, and is a num...
     """
     check_mode("fair_transformer", mode, 1.0)
-    setting = Setting(checked_alpha(alpha), mode, [])
+    setting = Setting(checked_alpha("fair_transformer", alpha), mode, [])
+    templates = (templates,) if isinstance(templates, str) else templates
     register_fair_attention()
     if not hasattr(model, "set_attn_implementation"):
         raise GeowarpError(f"fair_transformer: {type(model).__name__} is no PreTrainedModel of transformers")
-    if getattr(model.config, "is_encoder_decoder", False):
+    if getattr(model.config, "is_encoder_decoder", False) and model.get_encoder() is not model:
         raise GeowarpError(
             f"fair_transformer: {type(model).__name__} has a decoder that looks at an encoder, whose words "
             "are others; give an encoder, such as model.get_encoder(), or a decoder alone"
@@ -218,15 +239,3 @@ def fair_transformer(
     if not templates or not all("{}" in template for template in templates):
         raise GeowarpError(f"fair_transformer: templates = {templates!r}; each has a {{}} for the word")
     return FairTransformer(model, tokenizer, WordLabels(tokenizer, groups), setting, templates)
-
-
-def checked_alpha(alpha: float) -> float:
-    """Return α as a number, if it is one that stretches.
-
-    Example:
-        >>> checked_alpha(2)
-        2.0
-    """
-    if not 0 <= alpha < math.inf:
-        raise GeowarpError(f"fair_transformer: alpha = {alpha}; it stretches, and is finite and at least 0")
-    return float(alpha)

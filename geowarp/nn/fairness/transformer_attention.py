@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,9 +15,21 @@ from ...errors import GeowarpError
 from ...manifolds.linalg.precision import autocast_off
 from .parity import ParityMode, group_divergences, parity_prototypes, parity_values
 
-__all__ = ["NAME", "FairLayer", "Setting", "recorded_keys", "recorded_weights", "register_fair_attention"]
+__all__ = [
+    "KEYWORD",
+    "NAME",
+    "FairLayer",
+    "Setting",
+    "Words",
+    "recorded_keys",
+    "recorded_weights",
+    "register_fair_attention",
+]
 
 NAME = "geowarp_fair"
+KEYWORD = (
+    "geowarp_words"  # the argument by which a model hands Words on to attention, also when layers run anew
+)
 _ATTRIBUTE = "_geowarp_fair"
 _keys: ContextVar[dict[nn.Module, Tensor] | None] = ContextVar("keys", default=None)
 _weights: ContextVar[list[Tensor] | None] = ContextVar("weights", default=None)
@@ -25,19 +37,28 @@ _weights: ContextVar[list[Tensor] | None] = ContextVar("weights", default=None)
 
 @dataclass
 class Setting:
-    """What all layers of a model share: α, the mode, and the groups of the tokens that it reads now.
+    """What all layers of a model share: α, the mode, and how many keys of each group are known.
 
     Example:
-        >>> Setting(0.1, "mean", [2, 2]).present
-        False
+        >>> Setting(0.1, "mean", [2, 2]).alpha
+        0.1
     """
 
     alpha: float
     mode: ParityMode
     sizes: list[int]
-    labels: Tensor | None = None
-    present: bool = field(default=False)
-    """Whether any token is of a group."""
+
+
+class Words:
+    """The groups of the tokens of a text, ``(B, N)``, −1 for none, and whether any is of one.
+
+    Example:
+        >>> Words(torch.tensor([[-1, -1]])).present
+        False
+    """
+
+    def __init__(self, labels: Tensor) -> None:
+        self.labels, self.present = labels, bool((labels >= 0).any())
 
 
 class FairLayer:
@@ -48,9 +69,9 @@ class FairLayer:
         references: the keys of the words of the groups, ``(heads, n, d)``.
 
     Example:
-        >>> setting = Setting(2.0, "mean", [1, 1], labels=torch.tensor([[-1, 0, 1]]), present=True)
-        >>> layer = FairLayer(setting, torch.tensor([[[3.0], [1.0]]]))
-        >>> query, key = layer.warped(torch.ones(1, 1, 1, 1), torch.tensor([[[[0.0], [3.0], [1.0]]]]), 1.0)
+        >>> layer = FairLayer(Setting(2.0, "mean", [1, 1]), torch.tensor([[[3.0], [1.0]]]))
+        >>> key, words = torch.tensor([[[[0.0], [3.0], [1.0]]]]), Words(torch.tensor([[-1, 0, 1]]))
+        >>> query, key = layer.warped(torch.ones(1, 1, 1, 1), key, 1.0, words)
         >>> query @ key.mT
         tensor([[[[0., 0., 0.]]]])
     """
@@ -67,22 +88,21 @@ class FairLayer:
         """Let a module of attention use it no longer."""
         module.__dict__.pop(_ATTRIBUTE, None)
 
-    def changes(self, key: Tensor) -> bool:
+    def changes(self, key: Tensor, words: Words | None) -> bool:
         """Return whether α and the words of the text change anything, after checking that these are known."""
         if self.setting.alpha == 0:
             return False
-        self._check_labels(key)
-        return self.setting.present
+        _check_words(key, words)
+        return words is not None and words.present
 
-    def warped(self, query: Tensor, key: Tensor, scaling: float) -> tuple[Tensor, Tensor]:
+    def warped(self, query: Tensor, key: Tensor, scaling: float, words: Words) -> tuple[Tensor, Tensor]:
         """Return queries and keys of G dimensions more, at least, a multiple of 8 in all."""
         setting, groups = self.setting, len(self.setting.sizes)
         dtype = torch.promote_types(query.dtype, torch.float32)
         prototypes = parity_prototypes(groups, dtype=dtype, device=query.device)
         with autocast_off(query):
             height = self._potential(query.to(dtype), scaling, prototypes)
-        assert setting.labels is not None
-        labels = setting.labels.to(key.device)
+        labels = words.labels.to(key.device)
         of_keys = torch.where((labels >= 0)[..., None], prototypes[labels.clamp_min(0)], 0.0)[:, None]
         lowered = -setting.alpha * of_keys.square().sum(-1, keepdim=True)
         rest = -(query.shape[-1] + groups) % 8
@@ -93,20 +113,21 @@ class FairLayer:
 
     def _potential(self, query: Tensor, scaling: float, prototypes: Tensor) -> Tensor:
         """Return b, ``(B, H, N, G − 1)``: logits less ``α‖b − P_g‖²`` are equally large for all groups."""
-        references = self.references.to(query)
+        self.references = self.references.to(query.device)
+        references = self.references.to(query.dtype)
         references = references.repeat_interleave(query.shape[1] // references.shape[0], 0)
         logits = scaling * query @ references.mT
         divergences = group_divergences(logits.split(self.setting.sizes, -1), self.setting.mode, 1.0)
         return parity_values(divergences, self.setting.alpha, prototypes)
 
-    def _check_labels(self, key: Tensor) -> None:
-        labels, expected = self.setting.labels, (key.shape[0], key.shape[2])
-        if labels is None or tuple(labels.shape) != expected:
-            given = None if labels is None else tuple(labels.shape)
-            raise GeowarpError(
-                f"fair_transformer: the keys are of {expected[0]} sequences of {expected[1]} tokens, and the "
-                f"words that are known of {given}; call the whole model, with use_cache=False"
-            )
+
+def _check_words(key: Tensor, words: Words | None) -> None:
+    expected, given = (key.shape[0], key.shape[2]), None if words is None else tuple(words.labels.shape)
+    if given != expected:
+        raise GeowarpError(
+            f"fair_transformer: the keys are of {expected[0]} sequences of {expected[1]} tokens, and the "
+            f"words that are known of {given}; call the whole model, with use_cache=False"
+        )
 
 
 def fair_attention_forward(
@@ -121,9 +142,9 @@ def fair_attention_forward(
     **options: Any,
 ) -> tuple[Tensor, None]:
     """Return what transformers' ``sdpa`` does, by fair logits: the function that is registered."""
-    found = _keys.get()
+    words, found = options.pop(KEYWORD, None), _keys.get()
     if found is not None:
-        found[module] = key.detach()
+        _record(found, module, key, words)
         return _plain(module, query, key, value, attention_mask, dropout, scaling, is_causal, **options)
     layer = module.__dict__.get(_ATTRIBUTE)
     if not isinstance(layer, FairLayer):
@@ -132,8 +153,8 @@ def fair_attention_forward(
             "fair_transformer(model, tokenizer, groups, alpha)"
         )
     width, scaling = value.shape[-1], query.shape[-1] ** -0.5 if scaling is None else scaling
-    if layer.changes(key):
-        query, key = layer.warped(query, key, scaling)
+    if layer.changes(key, words):
+        query, key = layer.warped(query, key, scaling, words)
         value = F.pad(value, (0, max(0, key.shape[-1] - width)))
     weights = _weights.get()
     if weights is not None:
@@ -141,6 +162,19 @@ def fair_attention_forward(
         weights.append(_softmax(query.detach(), key.detach(), scaling, attention_mask, causal))
     output, _ = _plain(module, query, key, value, attention_mask, dropout, scaling, is_causal, **options)
     return output[..., :width], None
+
+
+def _record(found: dict[nn.Module, Tensor], module: nn.Module, key: Tensor, words: Words | None) -> None:
+    if words is None:
+        raise GeowarpError(
+            f"fair_transformer: the model hands {type(module).__name__} no options of its call"
+        )
+    if module in found:
+        raise GeowarpError(
+            f"fair_transformer: {type(module).__name__} is in several layers, with other keys in each; "
+            "parity needs a module for each layer"
+        )
+    found[module] = key.detach()
 
 
 def _plain(
@@ -168,7 +202,7 @@ def _softmax(query: Tensor, key: Tensor, scaling: float, mask: Tensor | None, ca
         mask = torch.ones(logits.shape[-2:], dtype=torch.bool, device=logits.device).tril()
     if mask is not None:
         logits = logits.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else logits + mask
-    return logits.softmax(-1)
+    return logits.softmax(-1).masked_fill(logits.amax(-1, keepdim=True) == -torch.inf, 0)
 
 
 def register_fair_attention() -> None:
@@ -186,7 +220,7 @@ def register_fair_attention() -> None:
 
 @contextmanager
 def recorded_keys() -> Iterator[dict[nn.Module, Tensor]]:
-    """Let attention be that of ``sdpa``, and yield the last keys ``(B, heads, M, d)`` of each module.
+    """Let attention be that of ``sdpa``, and yield the keys ``(B, heads, M, d)`` of each module.
 
     Example:
         >>> with recorded_keys() as keys:

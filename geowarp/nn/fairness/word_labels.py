@@ -18,8 +18,8 @@ _BYTES = {**{chr(n): n for n in _PRINTED}, **{chr(256 + n): byte for n, byte in 
 class WordLabels:
     """The group of each token, −1 for none: a token counts where it is a whole word of a group.
 
-    A word ends where the text goes on with no letter or digit, be the tokens pieces ("##s"), bytes ("Ġshe") or
-    unigrams ("▁she").
+    A word ends where the text goes on with no letter or digit, be the tokens pieces ("##s"), bytes ("Ġshe")
+    or unigrams ("▁she").
 
     Args:
         tokenizer: of Hugging Face transformers.
