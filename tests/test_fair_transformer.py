@@ -62,9 +62,9 @@ def sizes() -> dict[str, int]:
     }
 
 
-def encoder() -> Any:
+def encoder(**options: Any) -> Any:
     """Return a BERT whose weights are large, so that its heads prefer some words."""
-    return transformers.BertModel(transformers.BertConfig(**sizes(), initializer_range=0.5)).eval()
+    return transformers.BertModel(transformers.BertConfig(**sizes(), **options, initializer_range=0.5)).eval()
 
 
 def decoder() -> Any:
@@ -191,22 +191,28 @@ def test_words_of_tokenizers_that_keep_spaces() -> None:
             assert found[found >= 0].tolist() == expected, (text, tokenizer.tokenize(text))
 
 
-def test_layers_that_run_anew_know_their_own_text(model: Any, tokenizer: Any) -> None:
+@pytest.mark.parametrize("name", ["encoder", "decoder"])
+def test_layers_that_run_anew_know_their_own_text(name: str, tokenizer: Any) -> None:
     """Two texts are read before the gradients of both are taken, by checkpoints."""
+    model = (
+        decoder() if name == "decoder" else encoder(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    )
     texts = [read(tokenizer, "she said he left"), read(tokenizer, "they said her nurse")]
-    options = {} if hasattr(model, "encoder") else {"use_cache": False}
+    options = {"use_cache": False} if name == "decoder" else {}
+    calls: list[int] = []
+    layer = (
+        model.layers[1].self_attn.q_proj if name == "decoder" else model.encoder.layer[1].attention.self.query
+    )
+    layer.register_forward_pre_hook(lambda module, args: calls.append(1))
     grads = []
-    with fair_transformer(model, tokenizer, GROUPS, alpha=0.5):
-        for checkpoints in (False, True):
-            if checkpoints:
-                model.activation_checkpointing_enable()
-                for module in model.modules():  # which is what turns checkpoints on, without dropout
-                    module.training = isinstance(
-                        module, transformers.modeling_layers.GradientCheckpointingLayer
-                    )
+    with fair_transformer(model.train(), tokenizer, GROUPS, alpha=0.5):
+        for expected_calls in (2, 4):
+            calls.clear()
             model.zero_grad()
             torch.stack([model(**text, **options)[0].square().sum() for text in texts]).sum().backward()
             grads.append([p.grad.clone() for p in model.parameters() if p.grad is not None])
+            assert len(calls) == expected_calls
+            model.activation_checkpointing_enable()
     torch.testing.assert_close(grads[1], grads[0])
 
 
