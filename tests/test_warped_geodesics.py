@@ -53,8 +53,9 @@ def test_the_ball_is_a_conformal_flat_space() -> None:
     torch.testing.assert_close(warped.egrad2rgrad(x, u), ball.egrad2rgrad(x, u))
 
 
-@every_base
-def test_exponential_and_logarithm_invert_each_other(base: Base) -> None:
+@pytest.mark.parametrize("name", ["Euclidean", "Sphere", "Poincare", "SPD", "Grassmann"])
+def test_exponential_and_logarithm_invert_each_other(name: str) -> None:
+    base = BASES[name]
     warped, x = base.warped(segments=16), base.points(2)
     u = base.tangent(x, 0.6)
     y = warped.expmap(x, u)
@@ -124,23 +125,22 @@ def test_the_integrator_solves_the_differential_equation() -> None:
     torch.testing.assert_close(warped.expmap(x, u), torch.as_tensor(exact.y[:5, -1]), rtol=0, atol=1e-7)
 
 
-@pytest.mark.parametrize("name", ["Euclidean", "Sphere"])
-def test_the_integrator_is_of_order_two_and_keeps_the_speed(name: str) -> None:
-    base = BASES[name]
+def test_the_integrator_is_of_order_two_and_keeps_the_speed() -> None:
+    base = BASES["Sphere"]
     warped, x = base.warped(), base.points(2)
     u = base.tangent(x, 1.0)
     exact = warped.expmap(x, u)
     errors = []
-    for steps in (8, 16, 32):
+    for steps in (4, 8, 16):
         end = graph_flow(base.manifold, lambda x: 2**0.5 * base.potential()(x), x, u, steps).point
         errors.append(float((end - exact).abs().max()))
     orders = [math.log2(a / b) for a, b in pairwise(errors)]
     assert all(1.8 < order < 2.2 for order in orders)
     eps = 1e-4
-    for t in (0.3, 1.0):
-        ahead, behind = warped.expmap(x, (t + eps) * u), warped.expmap(x, (t - eps) * u)
-        speed = warped.norm(warped.expmap(x, t * u), (ahead - behind) / (2 * eps))
-        torch.testing.assert_close(speed, warped.norm(x, u), rtol=2e-5, atol=0)
+    times = torch.tensor([1 - eps, 1, 1 + eps], dtype=torch.float64)
+    behind, end, ahead = warped.expmap(x, times[:, None, None] * u)
+    speed = warped.norm(end, (ahead - behind) / (2 * eps))
+    torch.testing.assert_close(speed, warped.norm(x, u), rtol=2e-5, atol=0)
 
 
 def test_the_path_is_equally_spaced_and_shortest_among_its_neighbours() -> None:
@@ -165,7 +165,7 @@ def test_gradients_of_distances(name: str) -> None:
     base = BASES[name]
     x = base.points(2)
     y = base.manifold.retr(x, base.tangent(x, 0.7)).detach()
-    warped = base.warped()
+    warped = base.warped(segments=8)
     for mode in ("geodesic", "chord", "upper"):
 
         def distance(w: Tensor, mode: str = mode) -> Tensor:
@@ -176,6 +176,42 @@ def test_gradients_of_distances(name: str) -> None:
     (slope,) = torch.autograd.grad(warped.dist2(point, y).sum(), point)
     natural = warped.egrad2rgrad(x, slope)
     torch.testing.assert_close(natural, -2 * warped.logmap(x, y), rtol=0, atol=2e-7)
+
+
+@pytest.mark.parametrize("name", ["Sphere", "Poincare", "SPD"])
+def test_derivatives_of_logarithms(name: str) -> None:
+    base = BASES[name]
+    x = base.points(2)
+    y = base.manifold.retr(x, base.tangent(x, 0.7)).detach()
+
+    warped = base.warped(segments=8)
+
+    def logarithm(v: Tensor, w: Tensor) -> Tensor:
+        start, end = (base.manifold.retr(p, base.manifold.proju(p, t)) for p, t in ((x, v), (y, w)))
+        velocity: Tensor = warped.logmap(start, end)
+        return velocity
+
+    assert_jacobian(logarithm, *(torch.zeros_like(x).requires_grad_() for _ in range(2)))
+
+
+def test_the_derivative_of_a_conformal_logarithm() -> None:
+    warped = ConformalWarped(Euclidean(1), lambda x: (2 / (1 - x.square().sum(-1))).log())
+    x, y = (torch.rand(2, 3, 3, dtype=torch.float64) - 0.5).unbind()
+    for manifold_slot in (0, 1):
+        slopes = []
+        for manifold in (warped, PoincareBall()):
+            ends = [x.clone().requires_grad_(), y.clone().requires_grad_()]
+            (slope,) = torch.autograd.grad(manifold.logmap(*ends).sin().sum(), ends[manifold_slot])
+            slopes.append(slope)
+        torch.testing.assert_close(*slopes, rtol=0, atol=1e-6)
+
+
+def test_the_derivative_of_the_logarithm_of_a_point_at_itself() -> None:
+    base = BASES["Euclidean"]
+    x = base.points(1)
+    y = x.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(base.warped(segments=8).logmap(x, y)[0, 0], y)
+    torch.testing.assert_close(slope, torch.eye(5)[:1].double(), rtol=0, atol=1e-12)
 
 
 def test_gradients_of_the_exponential_by_all_that_it_depends_on() -> None:
@@ -191,13 +227,14 @@ def test_gradients_of_the_exponential_by_all_that_it_depends_on() -> None:
     assert gradcheck(end, (x.requires_grad_(), u.requires_grad_(), scale))
 
 
-def test_distances_learn_alpha_and_the_potential() -> None:
+def test_distances_and_logarithms_learn_alpha_and_the_potential() -> None:
     base = BASES["Sphere"]
-    x, y = base.points(3), base.points(3)
+    x, y = base.points(1), base.points(1)
 
-    def distance(scale: Tensor, alpha: Tensor) -> Tensor:
+    def distance(scale: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
         warped = FairnessWarped(Sphere(), lambda x: scale * base.potential()(x), alpha, segments=8)
-        return warped.dist(x, y)
+        found = warped.solve_geodesic(x, y)
+        return found.distance, found.velocity
 
     scale, alpha = torch.tensor([1.2, 0.7, 1.5], dtype=torch.float64, requires_grad=True).split([1, 2])
     assert gradcheck(distance, (scale, alpha))
@@ -263,3 +300,13 @@ def test_the_mean_of_points_under_a_warped_metric() -> None:
     spread = warped.dist2(mean, x).sum()
     for _ in range(3):
         assert float(warped.dist2(mean + 0.05 * torch.randn_like(mean), x).sum()) > float(spread)
+
+
+def test_the_mean_is_differentiable() -> None:
+    base = BASES["Euclidean"]
+    x, direction = base.points(3).requires_grad_(), torch.randn(5, dtype=torch.float64)
+    warped = base.warped(segments=8)
+    (slope,) = torch.autograd.grad(warped.mean(x) @ direction, x)
+    step = 1e-5 * torch.randn_like(x)
+    ahead, behind = (warped.mean(x.detach() + s * step) @ direction for s in (1, -1))
+    assert float((slope * step).sum()) == pytest.approx(float(ahead - behind) / 2, rel=1e-4)

@@ -8,12 +8,10 @@ from torch import Tensor
 from ..._geoopt import geoopt
 from ...errors import GeowarpError
 from ..component import fingerprint
-from ..linalg.differentiation import without_derivative
 from ..linalg.dimensions import append_dimensions
 from . import conformal_curvature
 from .conformal_flow import conformal_flow
 from .conformal_paths import ConformalPaths
-from .fairness import NO_DERIVATIVE
 from .frame import inner_product
 from .geodesic_solution import WarpedGeodesic
 from .graph_metric import gradients
@@ -30,7 +28,7 @@ class ConformalWarped(OverBase):
     is far from everything and all through itself, while ``FairnessWarped`` stretches only along the gradients
     of its potentials. The Poincaré ball is ``φ = log(2 / (1 − ‖x‖²))`` over flat space.
 
-    Distances can be differentiated once, by points and parameters of φ; ``logmap`` cannot.
+    Distances and logarithms can be differentiated once, by points and parameters of φ.
 
     Args:
         base: a manifold of geowarp or of geoopt.
@@ -127,11 +125,9 @@ class ConformalWarped(OverBase):
         return self._solver.solve(ConformalPaths(self.base, self._column), x, y)
 
     def logmap(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return the initial velocity of the geodesic, by ``solve_geodesic``; it has no derivative."""
-        velocity = self.solve_geodesic(x, y).velocity
-        if not self.keeps_graph(x, y):
-            return velocity
-        return without_derivative(velocity, NO_DERIVATIVE, x, y, self.phi_values(x))
+        """Return the initial velocity of the geodesic, by ``solve_geodesic``."""
+        velocity: Tensor = self.solve_geodesic(x, y).velocity
+        return velocity
 
     def expmap(self, x: Tensor, u: Tensor) -> Tensor:
         """Return the end of the geodesic of velocity u, by the splitting of ``conformal_flow``."""

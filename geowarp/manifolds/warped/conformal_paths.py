@@ -36,8 +36,14 @@ class ConformalPaths:
 
     def linearize(self, points: Tensor, frame: Frame) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         """Return the gradient of ``½ Σ l_i²`` by inner points, ``(B, N − 1, p)``, and the inverse Hessian."""
+        gradient, weights = self.gradient(points)
+        _, inner, _ = path_ends(points, int(self.base.ndim))
+        return frame.into(inner, gradient), _inverse(weights)
+
+    def gradient(self, points: Tensor, *, create_graph: bool = False) -> tuple[Tensor, Tensor]:
+        """Return the gradient of ``½ Σ l_i²`` by inner points, ``(B, N − 1, *point)``, and the weights."""
         base, ndim = self.base, int(self.base.ndim)
-        values, slopes = gradients(base, self.potential, points)
+        values, slopes = gradients(base, self.potential, points, create_graph=create_graph)
         _, inner, _ = path_ends(points, ndim)
         starts, ends = path_steps(points, ndim)
         weights, squares = _weights(values), base.dist2(starts, ends)
@@ -45,7 +51,7 @@ class ConformalPaths:
         backward = append_dimensions(weights[:, :-1], ndim) * base.logmap(inner, starts[:, :-1])
         lengths = weights * squares
         push = append_dimensions(0.5 * (lengths[:, 1:] + lengths[:, :-1]), ndim) * slopes[:, 1:-1].squeeze(2)
-        return frame.into(inner, push - forward - backward), _inverse(weights)
+        return push - forward - backward, weights
 
     def base_length(self, x: Tensor, y: Tensor, panels: int) -> Tensor:
         """Return the length ``d_g(x, y) ∫ e^φ dt`` of the geodesic of the base, ``(B,)``."""
@@ -56,18 +62,18 @@ class ConformalPaths:
         length: Tensor = self.base.dist(x, y) * (self.potential(points).exp().squeeze(-1) @ weights)
         return length
 
-    def momentum(self, points: Tensor) -> Tensor:
+    def momentum(self, points: Tensor, *, create_graph: bool = False) -> Tensor:
         """Return ``N e^{φ(x) + φ(z)} (log_x(z) − ½ d(x, z)² grad φ(x))`` of the first segments x to z."""
         ndim, count = int(self.base.ndim), points.shape[1] - 1
         x, z = points[:, 0], points[:, 1]
-        values, slopes = gradients(self.base, self.potential, x)
+        values, slopes = gradients(self.base, self.potential, x, create_graph=create_graph)
         weight = (values + self.potential(z)).exp().squeeze(-1)
         square = append_dimensions(0.5 * self.base.dist2(x, z), ndim)
         pushed: Tensor = self.base.logmap(x, z) - square * slopes.squeeze(1)
         return append_dimensions(count * weight, ndim) * pushed
 
-    def raised(self, x: Tensor, momentum: Tensor) -> Tensor:
-        """Return ``e^{−2φ} v`` of a momentum v."""
+    def raised(self, x: Tensor, momentum: Tensor, *, create_graph: bool = False) -> Tensor:
+        """Return ``e^{−2φ} v`` of a momentum v; what it has learned is in the graph in any case."""
         factor = (-2 * self.potential(x)).exp().squeeze(-1)
         return append_dimensions(factor, int(self.base.ndim)) * momentum
 

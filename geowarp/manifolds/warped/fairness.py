@@ -11,7 +11,6 @@ from ..._warn import warn
 from ...errors import FairnessWarning, GeowarpError
 from ..component import fingerprint
 from ..linalg import safe_sqrt
-from ..linalg.differentiation import without_derivative
 from . import curvature
 from .bounds import WarpedDistance, base_geodesic_length
 from .frame import inner_product
@@ -25,10 +24,6 @@ from .potential import Potential, check_values, differentials, identity
 __all__ = ["FairnessWarped"]
 
 _MODES = ("geodesic", "chord", "upper")
-NO_DERIVATIVE = (
-    "the logarithm of a warped metric has no derivative; differentiate dist2, whose gradient by x is "
-    "−2 logmap(x, y)"
-)
 
 
 class FairnessWarped(OverBase):
@@ -41,8 +36,8 @@ class FairnessWarped(OverBase):
 
     There are two distances. The chord ``√(d_g(x, y)² + Σ α_k (b_k(x) − b_k(y))²)`` is a metric in closed
     form; the geodesic one, which belongs to ``logmap`` and ``expmap``, is at least as long, and at most the
-    length of the base's geodesic. Geodesics are found by a batched search (``solve_geodesic``); distances can
-    be differentiated once, by points, α and parameters of the potential; ``logmap`` cannot.
+    length of the base's geodesic. Geodesics are found by a batched search (``solve_geodesic``); distances
+    and logarithms can be differentiated once, by points, α and parameters of the potential.
 
     The search starts from the geodesic of the base, and finds a path that is shortest among its neighbours,
     or straight over a symmetric hill; another one round it may be shorter. It needs potentials with second
@@ -63,7 +58,7 @@ class FairnessWarped(OverBase):
         GeowarpError: for a base that is no manifold, a negative or infinite α, a learnable α of 0, and from
             its operations for a potential that returns another shape or dtype.
         UnavailableError: from operations that the base has no formula for, and from second derivatives of the
-            distance and derivatives of the logarithm.
+            distance and the logarithm.
 
     Warns:
         FairnessWarning: where α is not that of a potential that has one: its parity then does not hold.
@@ -254,11 +249,9 @@ class FairnessWarped(OverBase):
 
     @or_base
     def logmap(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return the initial velocity of the geodesic, by ``solve_geodesic``; it has no derivative."""
-        velocity = self.solve_geodesic(x, y).velocity
-        if not self.keeps_graph(x, y):
-            return velocity
-        return without_derivative(velocity, NO_DERIVATIVE, x, y, self._scaled(x))
+        """Return the initial velocity of the geodesic, by ``solve_geodesic``."""
+        velocity: Tensor = self.solve_geodesic(x, y).velocity
+        return velocity
 
     @or_base
     def expmap(self, x: Tensor, u: Tensor) -> Tensor:

@@ -8,7 +8,15 @@ from torch import Tensor
 from ..._geoopt import geoopt
 from ..linalg.dimensions import append_dimensions
 
-__all__ = ["Frame", "factor_or_nan", "inner_product", "path_ends", "path_steps", "rounding_length"]
+__all__ = [
+    "Frame",
+    "covector",
+    "factor_or_nan",
+    "inner_product",
+    "path_ends",
+    "path_steps",
+    "rounding_length",
+]
 
 
 def inner_product(base: geoopt.Manifold, x: Tensor, u: Tensor, v: Tensor) -> Tensor:
@@ -44,6 +52,20 @@ def path_ends(points: Tensor, ndim: int) -> tuple[Tensor, Tensor, Tensor]:
     axis, count = points.ndim - ndim - 1, points.shape[points.ndim - ndim - 1]
     first, inner, last = points.split([1, count - 2, 1], axis)
     return first, inner, last
+
+
+def covector(base: geoopt.Manifold, x: Tensor, u: Tensor) -> Tensor:
+    """Return the tensor whose products with tangent vectors at x are their inner products with u.
+
+    Example:
+        >>> from geowarp.manifolds import PoincareBall
+        >>> covector(PoincareBall(), torch.zeros(2), torch.ones(2))
+        tensor([4., 4.])
+    """
+    with torch.enable_grad():
+        probe = torch.zeros_like(u).requires_grad_()
+        (result,) = torch.autograd.grad(inner_product(base, x, probe, u).sum(), probe)
+    return result
 
 
 def rounding_length(base: geoopt.Manifold, x: Tensor) -> Tensor:
@@ -102,12 +124,7 @@ class Frame:
     def lower(self, vectors: Tensor) -> Tensor:
         """Return the covectors, whose products with vectors are the base metric, ``(B, ..., p)``."""
         shaped = self._shaped(vectors)
-        with torch.enable_grad():
-            probe = torch.zeros_like(shaped).requires_grad_()
-            product = inner_product(self.base, self._beside(shaped), probe, shaped)
-            (covector,) = torch.autograd.grad(product.sum(), probe)
-        lowered: Tensor = covector.reshape(vectors.shape)
-        return lowered
+        return covector(self.base, self._beside(shaped), shaped).reshape(vectors.shape)
 
     def _shaped(self, vectors: Tensor) -> Tensor:
         return vectors.reshape(*vectors.shape[:-1], *self.point.shape[1:])

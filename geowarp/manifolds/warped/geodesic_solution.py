@@ -15,6 +15,7 @@ from ..linalg.dimensions import append_dimensions
 from .extrapolation import halvings, romberg
 from .frame import path_ends
 from .geodesic_limit import geodesic_limit, rounding_share
+from .log_derivative import differentiable_velocity
 from .path_search import Paths, Search, search
 from .starting_paths import BaseGeodesics, lower, refined
 
@@ -72,7 +73,7 @@ class GeodesicSolver:
     max_iterations: int = 100
 
     def solve(self, paths: Paths, x: Tensor, y: Tensor) -> WarpedGeodesic:
-        """Return the geodesics from x to y, ``(..., *point)``; the distance is differentiable once.
+        """Return the geodesics from x to y, ``(..., *point)``; distance and velocity are differentiable once.
 
         Warns:
             NumericalWarning: where a search ended far from its tolerance.
@@ -86,9 +87,14 @@ class GeodesicSolver:
         limit = geodesic_limit(paths, [found.points for found in searches], energies)
         squares = torch.where(limit.trusted, romberg(energies)[0].clamp_min(0), energies[-1])
         distance = safe_sqrt(differentiable_once(squares, "the distance of a warped metric"))
+        velocity = limit.velocity
+        if distance.requires_grad:
+            exact = differentiable_velocity(paths, [found.points for found in searches], x, y, limit.trusted)
+            exact = differentiable_once(exact, "the logarithm of a warped metric")
+            velocity = exact + (velocity - exact).detach()
         solution = WarpedGeodesic(
             searches[-1].points,
-            limit.velocity,
+            velocity,
             distance + (limit.distance - distance).detach(),
             limit.error,
             searches[-1].residual,

@@ -43,8 +43,15 @@ class GraphPaths:
             points: ``(B, N + 1, *point)``.
             frame: of the gradient, and of what the inverse takes and returns.
         """
+        gradient, lifts = self.gradient(points)
+        _, inner, _ = path_ends(points, int(self.base.ndim))
+        jacobian = frame.into(inner.unsqueeze(2), lifts)
+        return frame.into(inner, gradient), _inverse(jacobian, frame.lower(jacobian))
+
+    def gradient(self, points: Tensor, *, create_graph: bool = False) -> tuple[Tensor, Tensor]:
+        """Return the gradient of ``½ Σ l_i²`` by inner points, ``(B, N − 1, *point)``, and of b there."""
         base, ndim = self.base, int(self.base.ndim)
-        values, slopes = differentials(self.potential, points, ndim, create_graph=False)
+        values, slopes = differentials(self.potential, points, ndim, create_graph=create_graph)
         _, inner, _ = path_ends(points, ndim)
         starts, ends = path_steps(points, ndim)
         axis = points.ndim - ndim - 1
@@ -55,25 +62,25 @@ class GraphPaths:
         lifts = base.egrad2rgrad(inner.unsqueeze(axis + 1), each)
         bend = -values.diff(n=2, dim=-2)
         gradient = (append_dimensions(bend, ndim) * lifts).sum(axis + 1) - forward - backward
-        jacobian = frame.into(inner.unsqueeze(axis + 1), lifts)
-        return frame.into(inner, gradient), _inverse(jacobian, frame.lower(jacobian))
+        return gradient, lifts
 
     def base_length(self, x: Tensor, y: Tensor, panels: int) -> Tensor:
         """Return the length of the geodesic of the base, ``(B,)``."""
         return base_geodesic_length(self.base, self.potential, x, y, panels=panels)
 
-    def momentum(self, points: Tensor) -> Tensor:
+    def momentum(self, points: Tensor, *, create_graph: bool = False) -> Tensor:
         """Return ``N (log_x(z) + Σ (b_k(z) − b_k(x)) grad b_k(x))`` of the first segments, from x to z."""
         ndim, count = int(self.base.ndim), points.shape[1] - 1
         x, z = points[:, 0], points[:, 1]
-        values, lifts = gradients(self.base, self.potential, x)
+        values, lifts = gradients(self.base, self.potential, x, create_graph=create_graph)
         rise = append_dimensions(self.potential(z) - values, ndim)
         momentum: Tensor = count * (self.base.logmap(x, z) + (rise * lifts).sum(1))
         return momentum
 
-    def raised(self, x: Tensor, momentum: Tensor) -> Tensor:
+    def raised(self, x: Tensor, momentum: Tensor, *, create_graph: bool = False) -> Tensor:
         """Return ``v − Σ grad b_k (I + JJᵀ)⁻¹ ⟨grad b, v⟩`` of a momentum v."""
-        return raised(self.base, x, gradients(self.base, self.potential, x)[1], momentum)
+        _, lifts = gradients(self.base, self.potential, x, create_graph=create_graph)
+        return raised(self.base, x, lifts, momentum)
 
 
 def _inverse(jacobian: Tensor, lowered: Tensor) -> Callable[[Tensor], Tensor]:

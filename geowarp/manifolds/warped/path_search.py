@@ -39,11 +39,15 @@ class Paths(Protocol):
         """Return the length of the geodesic of the base from x to y, ``(B,)``, by so many panels."""
         ...
 
-    def momentum(self, points: Tensor) -> Tensor:
+    def gradient(self, points: Tensor, *, create_graph: bool = False) -> tuple[Tensor, Tensor]:
+        """Return the gradient of ``½ Σ l_i²`` by inner points, ``(B, N − 1, *point)``, and a part of it."""
+        ...
+
+    def momentum(self, points: Tensor, *, create_graph: bool = False) -> Tensor:
         """Return ``−½ ∂(N Σ l_i²)/∂x`` at the starts x of the paths, raised by the base metric."""
         ...
 
-    def raised(self, x: Tensor, momentum: Tensor) -> Tensor:
+    def raised(self, x: Tensor, momentum: Tensor, *, create_graph: bool = False) -> Tensor:
         """Return the velocity of a momentum, both tangent vectors at x."""
         ...
 
