@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.autograd import gradcheck
+from torch.func import functional_call
 
 from geowarp import GeowarpError
 from geowarp.errors import NonFiniteError
@@ -170,6 +172,21 @@ def test_gradients_are_those_of_the_matrix(index: int) -> None:
     torch.testing.assert_close(first, second, atol=1e-10, rtol=1e-8)
     key_weight = [name for name, _ in fair.named_parameters()].index("attention.key.linear.weight")
     assert first[2 + key_weight].abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("index", [3, 5, 6])
+def test_gradients_are_finite_differences(index: int) -> None:
+    """Of features and all parameters, τ among them, also through the members."""
+    fair = made(index, "softmax")
+    names, parameters = zip(*fair.named_parameters(), strict=True)
+    options = {"key_groups": LABELS, "query_groups": LABELS.roll(3), "is_causal": True}
+
+    def output(x: Tensor, *values: Tensor) -> Tensor:
+        result: Tensor = functional_call(fair, dict(zip(names, values, strict=True)), (x,), options)
+        return result
+
+    inputs = (sequence(fair).requires_grad_(), *parameters)
+    assert gradcheck(output, inputs, fast_mode=True, nondet_tol=1e-10)
 
 
 def test_members_among_queries_keep_to_their_group() -> None:
