@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.autograd import gradcheck
 from warped_cases import BASES, Base
 
-from geowarp.errors import NumericalWarning
+from geowarp.errors import NumericalWarning, UnavailableError
 from geowarp.manifolds import ConformalWarped, Euclidean, FairnessWarped, PoincareBall, Sphere
 from geowarp.manifolds.warped.geodesic_solution import GeodesicSolver
 from geowarp.manifolds.warped.graph_flow import graph_flow
@@ -76,7 +76,7 @@ def test_geodesics_lead_from_one_point_to_the_other() -> None:
 
 @every_base
 def test_the_sandwich(base: Base) -> None:
-    warped, x = base.warped(4.0), base.points(4)
+    warped, x = base.warped(4.0, segments=16), base.points(4)
     y = base.manifold.retr(x, base.tangent(x, 0.9))
     geodesic, lower, upper = warped.dist(x, y, return_bounds=True)
     assert bool((lower <= geodesic * (1 + 1e-9)).all())
@@ -305,8 +305,25 @@ def test_the_mean_of_points_under_a_warped_metric() -> None:
 def test_the_mean_is_differentiable() -> None:
     base = BASES["Euclidean"]
     x, direction = base.points(3).requires_grad_(), torch.randn(5, dtype=torch.float64)
-    warped = base.warped(segments=8)
-    (slope,) = torch.autograd.grad(warped.mean(x) @ direction, x)
+    warped = FairnessWarped(base.manifold, base.potential(), 2.0, learnable=True, segments=8).double()
+    assert warped.log_alpha is not None
+    slope, rate = torch.autograd.grad(warped.mean(x) @ direction, (x, warped.log_alpha))
     step = 1e-5 * torch.randn_like(x)
-    ahead, behind = (warped.mean(x.detach() + s * step) @ direction for s in (1, -1))
-    assert float((slope * step).sum()) == pytest.approx(float(ahead - behind) / 2, rel=1e-4)
+    means = []
+    for sign in (1, -1):
+        moved = FairnessWarped(base.manifold, base.potential(), 2.0 * math.exp(sign * 1e-5), segments=8)
+        means.append(moved.mean(x.detach() + sign * step) @ direction)
+    change = (slope * step).sum() + 1e-5 * rate
+    assert float(change) == pytest.approx(float(means[0] - means[1]) / 2, rel=1e-4)
+
+
+def test_the_mean_does_not_forget_what_a_function_has_learned() -> None:
+    scale = torch.tensor(1.0, dtype=torch.float64, requires_grad=True)
+    x = BASES["Euclidean"].points(3)
+    for warped in (
+        FairnessWarped(Euclidean(1), lambda x: scale * x[..., :1].sin(), 1.0, segments=4),
+        FairnessWarped(Euclidean(1), parabola, scale, segments=4),
+        ConformalWarped(Euclidean(1), lambda x: scale * x[..., 0].sin(), segments=4),
+    ):
+        with pytest.raises(UnavailableError, match="make the function a module, or alpha learnable"):
+            warped.mean(x).sum().backward()

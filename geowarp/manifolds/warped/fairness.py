@@ -294,8 +294,9 @@ class FairnessWarped(OverBase):
         return self.potential_values(x) * alpha.sqrt()
 
     def _hidden(self, x: Tensor) -> tuple[Tensor, ...]:
-        module = isinstance(self.potential, torch.nn.Module)
-        return (self.alpha,) if module else (self.alpha, self.potential_values(x))
+        alpha = self._tensor
+        given = () if alpha is None or isinstance(alpha, torch.nn.Parameter) else (alpha,)
+        return given if isinstance(self.potential, torch.nn.Module) else (*given, self.potential_values(x))
 
     def _contract(self, slope: Tensor, u: Tensor) -> Tensor:
         product = slope * u.unsqueeze(-self.ndim - 1)

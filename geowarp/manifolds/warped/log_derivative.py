@@ -24,7 +24,8 @@ def differentiable_velocity(
 
     At a discrete geodesic z the gradient of the energy is 0, ``F(z; x, y, θ) = 0``, and so ``dz = −H⁻¹ dF``
     with its Hessian H in z. A backward pass solves one system with H for each number of segments, by
-    preconditioned conjugate gradients on products with H, which are derivatives of F.
+    preconditioned conjugate gradients on products with H, which are derivatives of F. Directions in which the
+    energy has no positive curvature, as beyond conjugate points, are left out.
 
     Args:
         paths: what is measured; its potential may have learned something.

@@ -11,8 +11,10 @@ from ..._geoopt import geoopt
 from ...errors import GeowarpError
 from ..base import Manifold
 from ..component import Component, expression
+from ..karcher import KarcherMean
 from ..linalg import full_precision
 from ..linalg.broadcasting import broadcast_shapes
+from ..linalg.differentiation import without_derivative
 from ..linalg.dimensions import append_dimensions
 from ..linalg.inference_mode import outside_inference_mode
 from ..sampling import shape_of
@@ -34,6 +36,11 @@ _DIFFERENTIATING = (
     "expmap",
     "christoffel",
     "riemann",
+)
+
+_HIDDEN = (
+    "the mean has no derivative by tensors that are no parameters of the manifold; make the function a "
+    "module, or alpha learnable"
 )
 
 Flow = Callable[..., FlowEnd]
@@ -149,8 +156,14 @@ class OverBase(Manifold):
     geodesic_unit = or_base(Manifold.geodesic_unit)
     expmap_transp = or_base(Manifold.expmap_transp)
     mean = or_base(Manifold.mean)
-    solve_mean = or_base(Manifold.solve_mean)
     uniqueness_radius = or_base(Manifold.uniqueness_radius)
+
+    @or_base
+    def solve_mean(self, x: Tensor, weights: Tensor | None = None) -> KarcherMean:
+        """Return the mean, and how well it was found; it is differentiable by parameters, too."""
+        result = super().solve_mean(x, weights)
+        hidden = self._hidden(x.detach()) if torch.is_grad_enabled() else ()
+        return result._replace(mean=without_derivative(result.mean, _HIDDEN, *hidden))
 
     def initial_mean(self, x: Tensor, weights: Tensor) -> Tensor:
         """Return where the base starts."""
