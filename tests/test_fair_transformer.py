@@ -271,6 +271,11 @@ def test_encoders_of_sequence_models_and_padding_before_a_text(tokenizer: Any) -
     assert float(weights[0][1, :, 0].abs().max()) == 0  # before the text nothing is seen
 
 
+def test_words_of_other_groups_in_templates_are_not_references(tokenizer: Any) -> None:
+    with fair_transformer(encoder(), tokenizer, GROUPS, templates=["he said {}"]) as fair:
+        assert fair._setting.sizes == [2, 2 * 2, 1]  # "he" itself counts for its own group alone
+
+
 def test_gradients_dropout_and_refresh(tokenizer: Any) -> None:
     model, inputs = encoder(), read(tokenizer, "the nurse said she left")
     with fair_transformer(model, tokenizer, GROUPS, alpha=0.5, templates=["{}", "{} said"]) as fair:

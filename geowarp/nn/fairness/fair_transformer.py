@@ -79,8 +79,8 @@ class FairTransformer:
         self._check_attached()
         with evaluating(self.model):
             found = [
-                [self._keys_of(template.replace("{}", word)) for template in self.templates for word in words]
-                for words in self._words.words.values()
+                [self._keys_of(text.replace("{}", word), group) for text in self.templates for word in words]
+                for group, words in enumerate(self._words.words.values())
             ]
         self._setting.sizes[:] = [sum(keys[0].shape[1] for keys in group) for group in found]
         every = [keys for group in found for keys in group]
@@ -124,14 +124,14 @@ class FairTransformer:
                 "fair_transformer: this was removed from the model; call fair_transformer again"
             )
 
-    def _keys_of(self, text: str) -> list[Tensor]:
-        """Return the keys ``(heads, n, d)`` of the words of groups of a text, of all layers."""
+    def _keys_of(self, text: str, group: int) -> list[Tensor]:
+        """Return the keys ``(heads, n, d)`` of the words of a group in a text, of all layers."""
         tokens = self.tokenizer(text, return_tensors="pt")["input_ids"].to(self.model.device)
-        place = self.labels(tokens)[0] >= 0
+        place = self.labels(tokens)[0] == group
         if not bool(place.any()):
             raise GeowarpError(
-                f"fair_transformer: no token of {text!r} is a word of a group: the template makes another "
-                "word of it"
+                f"fair_transformer: no token of {text!r} is a word of {self._words.names[group]!r}: the "
+                "template makes another word of it"
             )
         with recorded_keys() as keys:
             self.model.base_model(input_ids=tokens)

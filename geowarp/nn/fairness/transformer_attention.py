@@ -113,8 +113,8 @@ class FairLayer:
 
     def _potential(self, query: Tensor, scaling: float, prototypes: Tensor) -> Tensor:
         """Return b, ``(B, H, N, G − 1)``: logits less ``α‖b − P_g‖²`` are equally large for all groups."""
-        self.references = self.references.to(query.device)
-        references = self.references.to(query.dtype)
+        self.references = references = self.references.to(query.device)
+        references = references.to(query.dtype)
         references = references.repeat_interleave(query.shape[1] // references.shape[0], 0)
         logits = scaling * query @ references.mT
         divergences = group_divergences(logits.split(self.setting.sizes, -1), self.setting.mode, 1.0)
