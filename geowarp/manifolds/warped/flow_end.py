@@ -48,7 +48,8 @@ def extrapolated_end(base: geoopt.Manifold, flow: Callable[[int], FlowEnd], segm
     """Return the limit of the ends ``(B, *point)`` that a flow of 4, 8, ..., N steps reaches.
 
     Errors that are a series in 1/N² are extrapolated in the tangent space at the last end. Where that moves
-    the end by more than the last doubling of the steps did, they are no such series, and it is the last end.
+    the end by more than the last doubling of the steps did, or a flow does not keep its speed, they are no
+    such series, and it is the last end.
 
     Warns:
         NumericalWarning: where the last flow does not keep its speed, as one does that leaps over hills.
@@ -71,6 +72,7 @@ def extrapolated_end(base: geoopt.Manifold, flow: Callable[[int], FlowEnd], segm
     changes = [base.logmap(last, end.point) for end in coarse]
     limit, _ = romberg([*changes, torch.zeros_like(last)])
     gap, correction = (base.norm(last, vectors.detach()) for vectors in (changes[-1], limit))
-    converging = append_dimensions(correction <= gap, int(base.ndim))
+    steady = torch.stack([end.drift <= _DRIFT for end in coarse]).all(0)
+    converging = append_dimensions(steady & (correction <= gap), int(base.ndim))
     end: Tensor = base.expmap(last, torch.where(converging, limit, 0))
     return end

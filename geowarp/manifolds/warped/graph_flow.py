@@ -87,15 +87,16 @@ def _rise(
         return potential(_end(base, x, impulse, lifts, rise)) - values - rise
 
     rise, slope = guess.detach(), torch.zeros(())
-    eps, before = torch.finfo(x.dtype).eps, torch.inf
+    eps, before = torch.finfo(x.dtype).eps, x.new_full(x.shape[:1], torch.inf)
+    going = torch.ones_like(before, dtype=torch.bool)
     for _ in range(_NEWTON):
         gap, slope = _linearized(departure, rise)
-        change = torch.linalg.solve(slope, gap[..., None])[..., 0]
-        size = float((change.abs() / (1 + rise.abs() + values.detach().abs())).amax()) if len(x) else 0.0
-        rise = rise - change
-        if size < 4 * eps or not size < before:
+        change = torch.linalg.solve_ex(slope, gap[..., None])[0][..., 0]
+        size = (change.abs() / (1 + rise.abs() + values.detach().abs())).amax(-1)
+        rise = torch.where(going[:, None], rise - change, rise)
+        going, before = going & (size >= 4 * eps) & (size < before), size
+        if not bool(going.any()):
             break
-        before = size
     if not keeps_graph:
         return rise
     exact: Tensor = rise - torch.linalg.solve(slope, departure(rise)[..., None])[..., 0]
