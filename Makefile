@@ -44,7 +44,7 @@ benchmarks: .venv/.bench
 	$(BIN)/python benchmarks/set_classification.py
 	$(BIN)/python benchmarks/multiview_clustering.py
 	$(BIN)/python benchmarks/attention.py
-	$(BIN)/python benchmarks/fair_attention.py
+	$(BIN)/python benchmarks/warped_attention.py
 	$(BIN)/python benchmarks/warped_geodesics.py
 	test -z "$$GEOWARP_WORD_VECTORS" || $(BIN)/python benchmarks/fairness.py
 	test -z "$$GEOWARP_MINILM" || $(BIN)/python benchmarks/fair_transformer.py

@@ -6,18 +6,27 @@ from functools import partial
 
 import torch
 from fairness_baselines import hard_debias, inlp, leace, principal_differences, project
-from fairness_fields import RADIUS, Embedding, warp
+from fairness_fields import RADIUS, Embedding, coordinates, warp
 from fairness_measures import Words
 from torch import Tensor
 
+from geowarp._extras import import_extra
 from geowarp.errors import FairnessWarning
-from geowarp.nn import LinearPotential, ParityPotential, ReflectionPotential, StackedPotential, WarpedScore
+from geowarp.nn import (
+    FisherPotential,
+    LinearPotential,
+    ParityPotential,
+    ReflectionPotential,
+    StackedPotential,
+    WarpedScore,
+)
 
 Space = Callable[[Tensor], Embedding]
 Method = Callable[[], Embedding]
 STRENGTHS = {"mean": (0.05, 0.25, 1.0), "softmax": (0.05, 0.25)}
 ALPHA = 0.1
 LINEAR = (1.0, 4.0)
+SQUARED, FISHER = 10.0, 1.0
 DIRECTIONS = (1, 3, 8)
 REFLECTED = (1, 8)
 
@@ -31,6 +40,8 @@ def methods(words: Words, space: Space) -> Iterator[tuple[str, Method]]:
         yield name, partial(_removed, space, removed)
     for alpha in LINEAR:
         yield f"linear potential, α={alpha:g}", partial(linear, base, words, alpha)
+    yield f"squared potential, α={SQUARED:g}", partial(squared, base, words, SQUARED)
+    yield f"Fisher potential, α={FISHER:g}", partial(fisher, base, words, FISHER)
     for mode, strengths in STRENGTHS.items():
         for alpha in strengths:
             yield f"parity {mode}, α={alpha:g}", partial(parity, base, words, alpha, mode)
@@ -65,6 +76,27 @@ def linear(base: Embedding, words: Words, alpha: float) -> Embedding:
         warnings.simplefilter("ignore", FairnessWarning)
         potential = LinearPotential(torch.nn.functional.pad(axis, (entries - axis.shape[-1], 0)))
     return warp(base, potential, alpha)
+
+
+def squared(base: Embedding, words: Words, alpha: float) -> Embedding:
+    """Return words warped along the square of their coordinate of gender."""
+    axis = principal_differences(words.vectors.rows, words.pairs, 1)
+    return warp(base, lambda points: (coordinates(base.base, points) @ axis.mT).square(), alpha)
+
+
+def fisher(base: Embedding, words: Words, alpha: float) -> Embedding:
+    """Return words warped by the Fisher information of a logistic probe of the pairs."""
+    rows = words.vectors.rows[words.pairs.mT.flatten()]
+    labels = torch.arange(2).repeat_interleave(len(words.pairs))
+    found = import_extra("sklearn.linear_model", "bench", "the Fisher potential").LogisticRegression()
+    found.fit(rows.numpy(), labels.numpy())
+    weight, bias = (torch.as_tensor(part).to(rows) for part in (found.coef_, found.intercept_))
+
+    def probe(points: Tensor) -> Tensor:
+        logit = coordinates(base.base, points) @ weight.mT + bias
+        return torch.cat([-0.5 * logit, 0.5 * logit], -1)
+
+    return warp(base, FisherPotential(probe), alpha)
 
 
 def parity(

@@ -6,6 +6,7 @@ from . import _geoopt as _geoopt  # silences exactly geoopt's import-time deprec
 from . import manifolds, metrics, nn, optim
 from .errors import (
     ConformanceError,
+    FairnessWarning,
     GeowarpError,
     NonFiniteError,
     NotConvergedError,
@@ -25,6 +26,7 @@ from .manifolds.parameter import (
 
 __all__ = [
     "ConformanceError",
+    "FairnessWarning",
     "GeowarpError",
     "ManifoldParameter",
     "NonFiniteError",

@@ -1,6 +1,6 @@
 """Attention by the chord distance of a warped manifold, against plain dot products of 64 dimensions.
 
-python benchmarks/fair_attention.py [--device cuda] [--sizes 1024 4096] [--rounds 15] [--only TEXT]
+python benchmarks/warped_attention.py [--device cuda] [--sizes 1024 4096] [--rounds 15] [--only TEXT]
                                     [--results FILE]
 
 N queries and as many keys, batch 1, 4 heads, float32; points have d = 64 coordinates, the potential has K = 1
@@ -166,7 +166,7 @@ def main() -> None:
     print(f"geowarp {geowarp.__version__}: {harness.environment(device)}")
     print(harness.table(rows, COLUMNS))
     if not arguments.only or arguments.results:
-        print("written:", harness.write("fair_attention", device, rows, arguments.results))
+        print("written:", harness.write("warped_attention", device, rows, arguments.results))
 
 
 if __name__ == "__main__":
