@@ -209,8 +209,8 @@ def fair_transformer(
 
     Raises:
         GeowarpError: for words that are no single token, one group, an empty one, a negative α, a model with
-            a decoder that looks at an encoder, with attention of its own, whose layers hand attention no options of
-            the call, or with one module for several layers; the model is then what it was.
+            a decoder that looks at an encoder, with attention of its own, whose layers hand it no
+            options of the call, or with one module for several layers; the model is then what it was.
             Later, in the forward pass, for a cache of keys, and inputs without ``input_ids``.
         MissingExtraError: where transformers is not installed.
 
