@@ -12,8 +12,9 @@ from torch import Tensor
 from warped_cases import BASES, Base, Waves
 
 from geowarp import ManifoldParameter
-from geowarp.errors import FairnessWarning, GeowarpError, UnavailableError
+from geowarp.errors import FairnessWarning, GeowarpError, PerformanceWarning, UnavailableError
 from geowarp.manifolds import ConformalWarped, Euclidean, FairnessWarped, PoincareBall, Sphere
+from geowarp.nn import ChordalSquaredDistance
 from geowarp.optim import RiemannianAdam, RiemannianSGD
 
 every_base = pytest.mark.parametrize("base", BASES.values(), ids=BASES.keys())
@@ -306,6 +307,19 @@ def test_a_mode_that_there_is_none_of() -> None:
     warped = BASES["Euclidean"].warped()
     with pytest.raises(GeowarpError, match="mode = 'line'; it is one of geodesic, chord, upper"):
         warped.dist(torch.zeros(5), torch.ones(5), mode="line")
+
+
+def test_many_geodesics_are_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    base = BASES["Euclidean"]
+    warped, x = base.warped(segments=4), base.points(5)
+    expected = warped.cdist(x, x)
+    monkeypatch.setattr("geowarp.manifolds.warped.fairness._MANY", 20)
+    monkeypatch.setattr("geowarp.manifolds.warped.geodesic_solution._BLOCK", 7)
+    with pytest.warns(PerformanceWarning, match='25 geodesics are searched for; .* mode="chord"'):
+        table = warped.cdist(x, x)
+    torch.testing.assert_close(table, expected, rtol=1e-9, atol=0)
+    with pytest.raises(UnavailableError, match=r"use WarpedScore.of\(manifold\)"):
+        ChordalSquaredDistance().logits(warped, x, x)
 
 
 def test_second_derivatives_say_that_there_are_none() -> None:

@@ -8,9 +8,10 @@ from torch import Tensor
 
 from ..._geoopt import geoopt
 from ..._warn import warn
-from ...errors import FairnessWarning, GeowarpError
+from ...errors import FairnessWarning, GeowarpError, PerformanceWarning
 from ..component import fingerprint
 from ..linalg import safe_sqrt
+from ..linalg.broadcasting import broadcast_shapes
 from . import curvature
 from .bounds import WarpedDistance, base_geodesic_length
 from .frame import inner_product
@@ -23,6 +24,7 @@ from .potential import Potential, check_values, differentials, identity
 
 __all__ = ["FairnessWarped"]
 
+_MANY = 10_000  # geodesics, which take seconds
 _MODES = ("geodesic", "chord", "upper")
 
 
@@ -217,13 +219,25 @@ class FairnessWarped(OverBase):
         return self.dist(x, y, keepdim=keepdim, mode=mode).square()
 
     def cdist(self, x: Tensor, y: Tensor, *, mode: str = "geodesic") -> Tensor:
-        """Return all distances ``(..., N, M)``; ``mode`` is that of ``dist``, and chords are cheap."""
+        """Return all distances ``(..., N, M)``; ``mode`` is that of ``dist``, and chords are cheap.
+
+        Warns:
+            PerformanceWarning: for more than 10,000 geodesics.
+        """
         if self._plain:
             return pairwise(self.base, x, y)
         if mode == "chord":
             lift = torch.cdist(self._scaled(x), self._scaled(y), compute_mode="donot_use_mm_for_euclid_dist")
             return safe_sqrt(pairwise(self.base, x, y).square() + lift.square())
-        return self.dist(x.unsqueeze(-self.ndim - 1), y.unsqueeze(-self.ndim - 2), mode=mode)
+        x, y = x.unsqueeze(-self.ndim - 1), y.unsqueeze(-self.ndim - 2)
+        batch = broadcast_shapes(x.shape[: x.ndim - self.ndim], y.shape[: y.ndim - self.ndim])
+        if mode == "geodesic" and batch.numel() > _MANY:
+            warn(
+                f"FairnessWarped.cdist: {batch.numel()} geodesics are searched for; chords have a closed form: "
+                'mode="chord"',
+                PerformanceWarning,
+            )
+        return self.dist(x, y, mode=mode)
 
     # --- geodesics ---
 

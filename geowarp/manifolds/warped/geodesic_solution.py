@@ -21,6 +21,7 @@ from .starting_paths import BaseGeodesics, lower, refined
 
 __all__ = ["GeodesicSolver", "WarpedGeodesic"]
 
+_BLOCK = 4096  # pairs, whose matrices of one row for each segment and potential are kept at a time
 _SLACK = 1e4  # times the tolerance: within it a stalled search has reached what rounding allows
 
 
@@ -82,6 +83,12 @@ class GeodesicSolver:
         point = broadcast_shapes(x.shape[x.ndim - ndim :], y.shape[y.ndim - ndim :])
         batch = broadcast_shapes(x.shape[: x.ndim - ndim], y.shape[: y.ndim - ndim])
         x, y = (end.expand((*batch, *point)).reshape(-1, *point) for end in (x, y))
+        blocks = zip(x.split(_BLOCK), y.split(_BLOCK), strict=True)
+        parts = zip(*(self._solve(paths, *block) for block in blocks), strict=True)
+        return WarpedGeodesic(*(_joined(part).unflatten(0, batch) if batch else part[0][0] for part in parts))
+
+    def _solve(self, paths: Paths, x: Tensor, y: Tensor) -> WarpedGeodesic:
+        """Return the geodesics of pairs ``(B, *point)``."""
         searches = self._search(paths, x.detach(), y.detach())
         energies = [_energy(paths, found.points, x, y) for found in searches]
         limit = geodesic_limit(paths, [found.points for found in searches], energies)
@@ -92,7 +99,7 @@ class GeodesicSolver:
             exact = differentiable_velocity(paths, [found.points for found in searches], x, y, limit.trusted)
             exact = differentiable_once(exact, "the logarithm of a warped metric")
             velocity = exact + (velocity - exact).detach()
-        solution = WarpedGeodesic(
+        return WarpedGeodesic(
             searches[-1].points,
             velocity,
             distance + (limit.distance - distance).detach(),
@@ -100,7 +107,6 @@ class GeodesicSolver:
             searches[-1].residual,
             torch.stack([found.iterations for found in searches]).sum(0),
         )
-        return WarpedGeodesic(*(part.unflatten(0, batch) if batch else part[0] for part in solution))
 
     @torch.no_grad()
     def _search(self, paths: Paths, x: Tensor, y: Tensor) -> list[Search]:
@@ -127,6 +133,10 @@ class GeodesicSolver:
         if self.tolerance is not None:
             return self.tolerance
         return 1e-10 if dtype == torch.float64 else 1e-5
+
+
+def _joined(parts: tuple[Tensor, ...]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def _still_where_ends_meet(search: Search, x: Tensor, y: Tensor) -> Search:

@@ -8,7 +8,15 @@ from torch import Tensor
 
 from ..._geoopt import geoopt
 from ...errors import UnavailableError
-from ...manifolds import Grassmann, Oblique, ProductManifold, SpecialOrthogonal, Sphere, Stiefel
+from ...manifolds import (
+    FairnessWarped,
+    Grassmann,
+    Oblique,
+    ProductManifold,
+    SpecialOrthogonal,
+    Sphere,
+    Stiefel,
+)
 from ...manifolds.linalg import full_precision
 from ...manifolds.linalg.broadcasting import broadcast_shapes
 from ...metrics import Chordal
@@ -48,7 +56,8 @@ def squared_chords(manifold: geoopt.Manifold, q: Tensor, k: Tensor) -> Tensor:
         parts = [squared_chords(m, a, b).sum(-3) for m, a, b in _components(manifold, q, k)]
         return torch.stack(parts).sum(0)
     if flat_coordinates(manifold, q) is None:
-        raise UnavailableError(f"{manifold!r} has no chordal distance; use SquaredDistance() for the score")
+        score = "WarpedScore.of(manifold)" if isinstance(manifold, FairnessWarped) else "SquaredDistance()"
+        raise UnavailableError(f"{manifold!r} has no chordal distance; use {score} for the score")
     return all_distances(manifold, q, k).square()
 
 
