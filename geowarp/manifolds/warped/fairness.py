@@ -233,8 +233,8 @@ class FairnessWarped(OverBase):
         batch = broadcast_shapes(x.shape[: x.ndim - self.ndim], y.shape[: y.ndim - self.ndim])
         if mode == "geodesic" and batch.numel() > _MANY:
             warn(
-                f"FairnessWarped.cdist: {batch.numel()} geodesics are searched for; chords have a closed form: "
-                'mode="chord"',
+                f"FairnessWarped.cdist: {batch.numel()} geodesics are searched for; chords have a closed "
+                'form: mode="chord"',
                 PerformanceWarning,
             )
         return self.dist(x, y, mode=mode)
