@@ -7,7 +7,8 @@ layer of tanh, in float64. ``solve_geodesic`` is one call for all pairs. It comp
 8, 16 and 32 segments, and extrapolates. Its rivals minimise the energy of 32 segments of this metric, from
 the geodesic of the base on, one pair after another: torch's L-BFGS with its line search of strong Wolfe
 conditions, and scipy's, both to a tolerance of 1e-7 of the gradient. They are timed on a few pairs, in
-turns with the batch; one thread each, as more of them slow scipy down. ``us per pair`` is the median, and ``ratio`` how many times longer than the batch.
+turns with the batch; one thread each, as more of them slow scipy down. ``us per pair`` is the median, and
+``ratio`` how many times longer than the batch.
 
 ``error`` is the median and ``largest`` the largest relative difference from geodesics of 256 segments.
 """
