@@ -49,8 +49,8 @@ class ParityPotential(nn.Module):
         tau: the temperature of the attention, for "softmax".
         score: its ``logits`` are minus the squared distance that parity is exact for.
         radius: of the gate. Half of the smallest distance between members of different groups by default,
-            which is the most; 0 is no gate: members have the value of parity too, and are told theirs otherwise,
-            as ``FairAttention`` does by labels. A ``FairnessWarped`` metric has no parity then.
+            which is the most; 0 is no gate: members have the value of parity too, and a ``FairnessWarped``
+            metric no parity, unless they are told otherwise, as by the labels of ``FairAttention``.
 
     Raises:
         GeowarpError: for one group, an empty one, a member of two groups, groups of different shapes or
