@@ -108,6 +108,21 @@ def test_it_is_as_short_as_a_path_through_a_fine_graph() -> None:
     assert path < 0.9 * straight  # it goes round the hills
 
 
+@pytest.mark.parametrize(
+    "warped",
+    [
+        ConformalWarped(Euclidean(1), lambda x: 2 * (-4 * x.square().sum(-1)).exp()),
+        FairnessWarped(Euclidean(1), lambda x: (-4 * x.square().sum(-1, keepdim=True)).exp(), 16.0),
+    ],
+)
+def test_a_geodesic_over_the_top_is_no_shortest_path(warped: FairnessWarped | ConformalWarped) -> None:
+    start, end, beside = torch.tensor([[-1.0, 0.0], [1.0, 0.0], [0.0, 0.8]], dtype=torch.float64)
+    around = warped.dist(start, beside) + warped.dist(beside, end)
+    over = warped.dist(start, torch.zeros_like(end)) + warped.dist(torch.zeros_like(end), end)
+    distance = warped.dist(start, end)
+    assert distance <= around < 0.6 * over
+
+
 def test_the_integrator_solves_the_differential_equation() -> None:
     base = BASES["Euclidean"]
     warped, x = base.warped(), base.points(1)[0]

@@ -41,9 +41,9 @@ class FairnessWarped(OverBase):
     length of the base's geodesic. Geodesics are found by a batched search (``solve_geodesic``); distances
     and logarithms can be differentiated once, by points, α and parameters of the potential.
 
-    The search starts from the geodesic of the base, and finds a path that is shortest among its neighbours,
-    or straight over a symmetric hill; another one round it may be shorter. It needs potentials with second
-    derivatives: across a kink, estimated errors are too small.
+    The search starts beside the geodesic of the base, and finds a path that is shortest among its neighbours;
+    one around the other side of a hill may be shorter. It needs potentials with second derivatives: across a
+    kink, estimated errors are too small.
 
     Inspired by the idea of a fairness-aware metric (Riemannian geometry for fairness in attention mechanisms
     of language models, ICSC 2025), of which only the abstract is known to us; the definition is geowarp's. A

@@ -113,9 +113,10 @@ class GeodesicSolver:
         levels, tolerance = halvings(self.segments), self._tolerance(x.dtype)
         straight, found = BaseGeodesics(paths, x, y), list[Search]()
         for level in levels:
-            points = straight.path(level)
             if found:
-                points = lower(paths, refined(paths.base, found[-1].points), points)
+                points = lower(paths, refined(paths.base, found[-1].points), straight.path(level))
+            else:
+                points = straight.bent(level)
             allowed = tolerance + level * rounding_share(paths, points)  # noise of second differences
             found.append(search(paths, points, allowed, self.max_iterations))
         found = [_still_where_ends_meet(search, x, y) for search in found]

@@ -6,12 +6,13 @@ from torch import Tensor
 from ..._geoopt import geoopt
 from ..linalg import safe_sqrt
 from ..linalg.dimensions import append_dimensions
-from .frame import path_steps
+from .frame import path_ends, path_steps
 from .path_search import Paths
 
 __all__ = ["BaseGeodesics", "initial_path", "lower", "refined"]
 
 _SAMPLES = 128
+_BEND = 1e-2  # of the distance
 
 
 def initial_path(base: geoopt.Manifold, x: Tensor, y: Tensor, times: Tensor) -> Tensor:
@@ -75,3 +76,19 @@ class BaseGeodesics:
         within = (wanted - start) / (end - start).clamp_min(torch.finfo(whole.dtype).tiny)
         times = (after - 1 + within.clamp(0, 1)) / _SAMPLES
         return initial_path(self.base, self.x, self.y, times)
+
+    def bent(self, segments: int) -> Tensor:
+        """Return the path with its inner points moved a little, the same way for each pair.
+
+        Over a hill the geodesic of the base may be one of the warped metric, too, and longer than the ways
+        around; no gradient leads off it.
+        """
+        points = self.path(segments)
+        start, inner, end = path_ends(points, int(self.base.ndim))
+        generator = torch.Generator().manual_seed(0)
+        noise = torch.randn(inner.shape[1:], dtype=torch.float64, generator=generator)
+        direction = self.base.proju(inner, noise.to(inner).expand_as(inner))
+        size = self.base.norm(inner, direction).clamp_min(torch.finfo(inner.dtype).tiny)
+        share = _BEND * self.base.dist(self.x, self.y).unsqueeze(-1) / size
+        moved = self.base.retr(inner, append_dimensions(share, int(self.base.ndim)) * direction)
+        return torch.cat([start, moved, end], 1)
