@@ -1,10 +1,11 @@
 """Multi-head attention that gives every group of tokens the same share."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import Self
 
 from ..._geoopt import geoopt
 from ...errors import GeowarpError, NonFiniteError
