@@ -207,6 +207,17 @@ def test_a_base_of_geoopt() -> None:
     assert bool((theirs.point_residual(x) < 1e-12).all())
 
 
+class _Placeless(geoopt.Euclidean):  # type: ignore[misc]
+    def origin(self, *size: int, **options: object) -> Tensor:
+        raise NotImplementedError
+
+
+def test_what_the_base_has_not_is_said_of_the_base() -> None:
+    warped = FairnessWarped(_Placeless(1), Waves(3, 1), 1.0)
+    with pytest.raises(UnavailableError, match=r"^FairnessWarped: the base Euclidean.* has no origin"):
+        warped.origin(3)
+
+
 def test_equality_is_by_value() -> None:
     base = BASES["Sphere"]
     one, other = base.warped(), base.warped()

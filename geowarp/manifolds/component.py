@@ -64,6 +64,8 @@ class Component:
     number: int
     manifold: geoopt.Manifold
     shape: tuple[int, ...]
+    owner: str = "ProductManifold: component {0.number}, {0.manifold!r}"
+    """How messages begin."""
 
     @property
     def copies(self) -> int:
@@ -145,7 +147,7 @@ class Component:
         remedy = f"has no {operation}; use a manifold of geowarp for it"
         if isinstance(error, UnavailableError):
             remedy = str(error)
-        return UnavailableError(f"ProductManifold: component {self.number}, {self.manifold!r}: {remedy}")
+        return UnavailableError(f"{self.owner.format(self)}: {remedy}")
 
     def _together(self, x: Tensor) -> Tensor:
         """Return ``(..., *copies, N, *point)`` for ``(..., N, *copies, *point)``."""

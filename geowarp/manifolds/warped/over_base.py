@@ -18,7 +18,6 @@ from ..linalg.differentiation import without_derivative
 from ..linalg.dimensions import append_dimensions
 from ..linalg.inference_mode import outside_inference_mode
 from ..sampling import shape_of
-from .extrapolation import halvings
 from .flow_end import FlowEnd, extrapolated_end
 from .geodesic_solution import GeodesicSolver
 from .potential import Potential, kept_graph
@@ -108,7 +107,7 @@ class OverBase(Manifold):
                 f"{self.name}: segments = {segments!r}; it is a power of 2, at least 4, such as 32"
             )
         self.base, self.ndim = base, int(base.ndim)
-        self._solver, self.segments = GeodesicSolver(segments), halvings(segments)[-1]
+        self._solver, self.segments = GeodesicSolver(segments), segments
 
     def dim(self, shape: tuple[int, ...]) -> int:
         """Return the dimension of the base."""
@@ -189,7 +188,7 @@ class OverBase(Manifold):
 
     @property
     def _part(self) -> Component:
-        return Component(0, self.base, ())
+        return Component(0, self.base, (), f"{self.name}: the base {{0.manifold!r}}")
 
     def _size(self, residual: Tensor) -> Tensor:
         if isinstance(self.base, Manifold):
