@@ -32,8 +32,10 @@ class FairTransformer:
     As a context manager it removes itself at the end. ``alpha`` can be set at any time.
 
     Example:
-        >>> issubclass(FairTransformer, object)
-        True
+        >>> def embeddings(model, tokenizer, text):
+        ...     with fair_transformer(model, tokenizer, {"she": ["she"], "he": ["he"]}) as fair:
+        ...         fair.alpha = 0.2
+        ...         return model(**tokenizer(text, return_tensors="pt")).last_hidden_state
     """
 
     def __init__(
